@@ -1,0 +1,31 @@
+//! The vocabulary every room shares: plain values with checked arithmetic.
+//!
+//! This room knows nothing of HTTP, files, clocks of the system or other rooms, and holds no
+//! floating-point number.
+
+#![deny(
+    clippy::float_arithmetic,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::integer_division
+)]
+
+mod call;
+mod charge;
+mod clock;
+mod entry;
+mod ids;
+mod model;
+mod money;
+mod time;
+mod usage;
+
+pub use call::{Operation, Outcome};
+pub use charge::{Charge, ChargeLine, PriceStatus, Rate, UnpricedReason};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use entry::Entry;
+pub use ids::{ApplicationId, CallId, InvalidName, TenantId};
+pub use model::{Capacity, Geography, Latency, ModelRef, Region, ServiceTier};
+pub use money::{InvalidUsd, Usd};
+pub use time::{InvalidTimestamp, Timestamp};
+pub use usage::{Dimension, Reading, Usage, UsageReason, UsageSource};
