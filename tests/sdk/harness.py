@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("BEDROCK_METER", ROOT / "target/debug/bedrock-meter"))
 
 # The key pair the simulator accepts. Not a secret: it opens nothing but the simulator.
-UPSTREAM_KEY = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+UPSTREAM_KEY = ("AKIASIMULATOREXAMPLE", "simulator/secret/EXAMPLEKEY")
 # What the clients sign with; the proxy never forwards it.
 CLIENT_KEY = ("AKIACLIENT", "client-secret")
 REGION = "us-east-1"
@@ -37,9 +37,8 @@ class Program:
     """One running `bedrock-meter` process whose output is kept."""
 
     def __init__(self, *arguments, announce):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and "proxy" not in k.lower()}
         environment |= {"AWS_EC2_METADATA_DISABLED": "true", "NO_COLOR": "1"}
-        environment.pop("HTTP_PROXY", None), environment.pop("HTTPS_PROXY", None)
         self.output = []
         self.process = subprocess.Popen(
             [BINARY, *map(str, arguments)],
@@ -163,21 +162,19 @@ class Proxy(Program):
 
 def entries(ledger):
     """The entries of the ledger in that directory, read while it may be in use."""
-    for file in sorted(pathlib.Path(ledger).glob("*.sqlite*")) + sorted(
-        pathlib.Path(ledger).glob("*.db")
-    ):
-        if file.name.endswith(("-wal", "-shm")):
-            continue
-        connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)
-        try:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute("select * from entries")]
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-        finally:
-            connection.close()
-    return []
+    file = pathlib.Path(ledger) / "ledger.sqlite3"
+    if not file.exists():
+        return []
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)
+    try:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute("select * from entries")]
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        return []
+    finally:
+        connection.close()
 
 
 def configuration(ledger, upstream, changes):
