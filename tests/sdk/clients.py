@@ -19,7 +19,6 @@ import botocore.awsrequest
 import botocore.config
 import botocore.credentials
 import botocore.exceptions
-
 from harness import CLIENT_KEY, REGION
 
 HERE = pathlib.Path(__file__).resolve().parent

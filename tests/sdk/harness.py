@@ -183,8 +183,8 @@ def configuration(ledger, upstream, changes):
     Sections of `changes` are written with `__` for the dot: `upstream__credentials`.
     """
     sections = {
-        "listener": {"listen": ["127.0.0.1:0"]},
-        "admin": {"listen": ["127.0.0.1:0"]},
+        "listener": {"listen": "127.0.0.1:0"},
+        "admin": {"listen": "127.0.0.1:0"},
         "upstream": {"default_region": REGION, "regions": [REGION]},
         "upstream.endpoints": {REGION: upstream},
         "upstream.control_endpoints": {REGION: upstream},

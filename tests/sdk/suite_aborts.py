@@ -13,7 +13,6 @@ import time
 import unittest
 
 import botocore.exceptions
-
 import clients
 from harness import MODEL, Workspace
 

@@ -70,11 +70,9 @@ class Callers(unittest.TestCase):
 class Configurations(unittest.TestCase):
     # Name, TOML, words its refusal must hold.
     REFUSED = (
-        ("every address", '[listener]\nlisten = ["0.0.0.0:0"]\n', "allow_unproven_callers_off_loopback"),
-        ("every IPv6 address", '[listener]\nlisten = ["[::]:0"]\n', "allow_unproven_callers_off_loopback"),
-        ("one address of a network", '[listener]\nlisten = ["192.0.2.10:0"]\n',
-         "allow_unproven_callers_off_loopback"),
-        ("loopback and another", '[listener]\nlisten = ["127.0.0.1:0", "192.0.2.10:0"]\n',
+        ("every address", '[listener]\nlisten = "0.0.0.0:0"\n', "allow_unproven_callers_off_loopback"),
+        ("every IPv6 address", '[listener]\nlisten = "[::]:0"\n', "allow_unproven_callers_off_loopback"),
+        ("one address of a network", '[listener]\nlisten = "192.0.2.10:0"\n',
          "allow_unproven_callers_off_loopback"),
         ("trusted network covers a trusted proxy",
          '[listener]\ntrusted_proxies = ["10.0.0.1/32"]\n[identity]\ntrusted_networks = ["10.0.0.0/8"]\n',
@@ -95,7 +93,7 @@ class Configurations(unittest.TestCase):
         with Workspace() as workspace:
             file = workspace.path / "bedrock-meter.toml"
             file.write_text(
-                '[listener]\nlisten = ["0.0.0.0:8080"]\nallow_unproven_callers_off_loopback = true\n'
+                '[listener]\nlisten = "0.0.0.0:8080"\nallow_unproven_callers_off_loopback = true\n'
             )
             code, output = run("check-config", file)
             self.assertEqual(0, code, output)
