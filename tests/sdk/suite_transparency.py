@@ -4,7 +4,11 @@ Two simulators with the same seed serve the same calls in the same order: one di
 looking at signatures, and one behind the proxy, which verifies what the proxy signed.
 """
 
+import json
+import os
+import subprocess
 import unittest
+import unittest.mock
 
 import clients
 from harness import MODEL, PROFILE, Workspace
@@ -124,9 +128,11 @@ class Transparency(unittest.TestCase):
 
     def test_the_largest_body_passes_and_one_byte_more_is_refused(self):
         headers = {"x-simulate": "input=7,output=3"}
-        largest = b" " * BODY_BYTES_MAX
+        # White space after JSON is JSON still.
+        largest = json.dumps(clients.CLAUDE).encode().ljust(BODY_BYTES_MAX)
         with self.subTest("boto3, 25,000,000 bytes"):
             direct, proxied = self.boto3_pair("InvokeModel", MODEL, headers, body=largest)
+            self.assertEqual(200, direct["status"])
             self.hold_against(direct, proxied)
         with self.subTest("boto3, 25,000,001 bytes"):
             refused = clients.boto3_call(
@@ -139,6 +145,7 @@ class Transparency(unittest.TestCase):
             cases = [{**case, "handler": handler, "body_bytes": BODY_BYTES_MAX}]
             for _, direct, proxied in self.node_pairs(cases):
                 with self.subTest(f"JavaScript {handler}, 25,000,000 bytes"):
+                    self.assertEqual(200, direct["status"])
                     self.hold_against(direct, proxied)
             with self.subTest(f"JavaScript {handler}, 25,000,001 bytes"):
                 (refused,) = clients.node(
@@ -147,3 +154,48 @@ class Transparency(unittest.TestCase):
                 self.assertEqual(
                     (400, "ValidationException"), (refused["status"], refused["error"])
                 )
+
+
+class OverTls(unittest.TestCase):
+    """The same listener with a certificate: HTTP/1.1 for boto3, HTTP/2 by ALPN for JavaScript."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.workspace = cls.enterClassContext(Workspace())
+        cls.certificate = cls.workspace.path / "certificate.pem"
+        key = cls.workspace.path / "key.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-days", "2", "-subj", "/CN=localhost",
+             "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+             "-keyout", key, "-out", cls.certificate],
+            check=True, capture_output=True,
+        )
+        cls.simulator = cls.workspace.simulator()
+        files = {"certificate_file": str(cls.certificate), "key_file": str(key)}
+        cls.proxy = cls.workspace.proxy(cls.simulator.url, listener__tls=files)
+
+    def test_boto3_and_javascript_call_over_tls(self):
+        script = {"x-simulate": "input=5,output=6,frames=20"}
+        for operation in clients.OPERATIONS:
+            with self.subTest("boto3", operation=operation):
+                trust = {"AWS_CA_BUNDLE": str(self.certificate)}
+                with unittest.mock.patch.dict(os.environ, trust):
+                    seen = clients.boto3_call(self.proxy.url, operation, MODEL, script)
+                self.assertEqual((200, None), (seen["status"], seen["error"]))
+        cases = [
+            {"url": self.proxy.url, "operation": operation, "model": MODEL, "headers": script,
+             "handler": handler}
+            for handler in ("default", "http1")
+            for operation in clients.OPERATIONS
+        ]
+        trust = {"NODE_EXTRA_CA_CERTS": str(self.certificate)}
+        answers = clients.node("calls.mjs", *cases, environment=trust)
+        for case, seen in zip(cases, answers, strict=True):
+            with self.subTest("JavaScript", **case):
+                self.assertEqual((200, None), (seen["status"], seen.get("error")))
+        with self.subTest("every call is in the ledger"):
+            calls = 3 * len(clients.OPERATIONS)
+            found = self.proxy.wait_for_entries(calls, 5)
+            self.assertEqual([(5, 6)] * calls,
+                             [(e["input_tokens"], e["output_tokens"]) for e in found])

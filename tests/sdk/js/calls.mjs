@@ -53,7 +53,8 @@ async function count(stream) {
 }
 
 async function result(client, { operation, model: modelId, body_bytes }) {
-  const body = body_bytes ? new Uint8Array(body_bytes).fill(0x20) : CLAUDE;
+  // White space after JSON is JSON still.
+  const body = CLAUDE.padEnd(body_bytes ?? 0);
   switch (operation) {
     case "InvokeModel":
       return (await client.send(new InvokeModelCommand({ modelId, body }))).body.length;
