@@ -1,1 +1,5 @@
-//! The relay room.
+//! Bodies on their way through.
+
+mod settings;
+
+pub use settings::{DrainSettings, OnClientDisconnect};

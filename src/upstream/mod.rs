@@ -1,1 +1,5 @@
-//! The upstream room.
+//! The road to Bedrock: connections, credentials, signatures.
+
+mod settings;
+
+pub use settings::{CredentialSettings, HttpProxy, Settings};
