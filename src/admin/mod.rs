@@ -1,1 +1,5 @@
-//! The admin room.
+//! The admin listener.
+
+mod settings;
+
+pub use settings::Settings;

@@ -32,7 +32,7 @@ impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
             .field("access_key_id", &self.access_key_id)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -89,7 +89,7 @@ impl Signer {
         now: Timestamp,
     ) {
         let date = amz_date(now);
-        let day = &date[..8.min(date.len())];
+        let day = date.get(..8).unwrap_or_default();
         insert(headers, HeaderName::from_static("x-amz-date"), &date);
         if let Some(token) = &credentials.session_token {
             insert(

@@ -1,1 +1,5 @@
-//! The ledger room.
+//! The ledger: one row per settled call.
+
+mod settings;
+
+pub use settings::{Durability, Settings};

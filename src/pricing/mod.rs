@@ -1,1 +1,5 @@
-//! The pricing room.
+//! Usage in, money out.
+
+mod settings;
+
+pub use settings::Settings;

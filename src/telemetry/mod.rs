@@ -1,1 +1,5 @@
-//! The telemetry room.
+//! What operators see: metrics and log.
+
+mod settings;
+
+pub use settings::{LogFormat, LogLevel, Settings};

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_smithy_types::error::display::DisplayErrorContext;
 use tokio::sync::watch;
 
 use super::settings::CredentialSettings;
@@ -41,7 +42,14 @@ impl CredentialStore {
     ) -> (Self, CredentialRefresher) {
         let (publish, current) = watch::channel(None);
         let source = Source::open(settings).await;
-        (Self { current }, CredentialRefresher { source, publish, clock })
+        (
+            Self { current },
+            CredentialRefresher {
+                source,
+                publish,
+                clock,
+            },
+        )
     }
 
     /// Credentials that have not expired, without waiting.
@@ -58,7 +66,10 @@ impl CredentialStore {
         }
         let mut current = self.current.clone();
         let loaded = current.wait_for(Option::is_some);
-        tokio::time::timeout(FIRST_LOAD_WAIT_MAX, loaded).await.ok()?.ok()?;
+        tokio::time::timeout(FIRST_LOAD_WAIT_MAX, loaded)
+            .await
+            .ok()?
+            .ok()?;
         self.current(now)
     }
 }
@@ -86,7 +97,9 @@ impl CredentialRefresher {
     }
 
     fn until_refresh(&self, expires_at: Option<Timestamp>) -> Duration {
-        let Some(expires_at) = expires_at else { return RELOAD_LASTING };
+        let Some(expires_at) = expires_at else {
+            return RELOAD_LASTING;
+        };
         let left = Duration::from_millis(expires_at.ms_since(self.clock.now()));
         left.saturating_sub(REFRESH_AHEAD).max(FAILURE_PAUSE_MIN)
     }
@@ -94,21 +107,30 @@ impl CredentialRefresher {
 
 impl Source {
     async fn open(settings: &CredentialSettings) -> Self {
-        if let (Some(id), Some(secret)) =
-            (&settings.access_key_id, &settings.secret_access_key)
-        {
-            return Self::Static(Credentials {
-                access_key_id: id.as_str().into(),
-                secret_access_key: secret.as_str().into(),
-                session_token: settings.session_token.as_ref().map(|t| t.as_str().into()),
-                expires_at: None,
-            });
-        }
+        let profile = match settings {
+            CredentialSettings::DefaultChain { profile } => profile,
+            CredentialSettings::Static {
+                access_key_id,
+                secret_access_key,
+                session_token,
+            } => {
+                return Self::Static(Credentials {
+                    access_key_id: access_key_id.as_str().into(),
+                    secret_access_key: secret_access_key.as_str().into(),
+                    session_token: session_token.as_ref().map(|token| token.as_str().into()),
+                    expires_at: None,
+                });
+            }
+        };
         let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
-        if let Some(profile) = &settings.profile {
+        if let Some(profile) = profile {
             loader = loader.profile_name(profile);
         }
-        loader.load().await.credentials_provider().map_or(Self::Nothing, Self::Chain)
+        loader
+            .load()
+            .await
+            .credentials_provider()
+            .map_or(Self::Nothing, Self::Chain)
     }
 
     async fn load(&self) -> Result<Credentials, String> {
@@ -116,14 +138,16 @@ impl Source {
             Self::Static(credentials) => Ok(credentials.clone()),
             Self::Chain(chain) => {
                 let loaded = chain.provide_credentials().await;
-                loaded.map(from_sdk).map_err(|e| aws_smithy_types::error::display::DisplayErrorContext(e).to_string())
+                loaded
+                    .map(|credentials| from_sdk(&credentials))
+                    .map_err(|error| DisplayErrorContext(error).to_string())
             }
             Self::Nothing => Err("the AWS default chain offers no provider".to_owned()),
         }
     }
 }
 
-fn from_sdk(credentials: aws_credential_types::Credentials) -> Credentials {
+fn from_sdk(credentials: &aws_credential_types::Credentials) -> Credentials {
     let unix_ms = |at: std::time::SystemTime| {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_unix_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -48,7 +48,7 @@ pub struct Failed {
     /// What went wrong.
     pub error: UpstreamError,
     /// The request, when it can be sent again without being served twice.
-    pub unsent: Option<Request<RequestBody>>,
+    pub unsent: Option<Box<Request<RequestBody>>>,
 }
 
 impl Exchange {
@@ -95,7 +95,10 @@ impl Exchange {
         }
         if self.is_late(cx) {
             let error = UpstreamError::HeadTimeout;
-            return Poll::Ready(Err(Failed { error, unsent: None }));
+            return Poll::Ready(Err(Failed {
+                error,
+                unsent: None,
+            }));
         }
         Poll::Pending
     }
@@ -108,7 +111,7 @@ impl Exchange {
                 Ok(parts)
             }
             Err(mut failed) => {
-                let unsent = failed.take_message();
+                let unsent = failed.take_message().map(Box::new);
                 let error = match unsent {
                     Some(_) => UpstreamError::NotSent(failed.into_error()),
                     None => UpstreamError::Lost(failed.into_error()),
@@ -125,7 +128,9 @@ impl Exchange {
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let mut driven = false;
         loop {
-            let Some(body) = &mut self.body else { return Poll::Ready(None) };
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(None);
+            };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.progress();
@@ -174,7 +179,9 @@ impl Exchange {
 
     /// Moves bytes on the connection; ready when the connection is over.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(link) = &mut self.link else { return Poll::Pending };
+        let Some(link) = &mut self.link else {
+            return Poll::Pending;
+        };
         match Pin::new(&mut link.connection).poll(cx) {
             Poll::Ready(_closed) => {
                 self.link = None;

@@ -17,5 +17,5 @@ pub use error::UpstreamError;
 pub use exchange::{Exchange, Failed, Patience};
 pub use pool::Pool;
 pub use request_body::RequestBody;
-pub use settings::{CredentialSettings, Settings};
+pub use settings::{CredentialSettings, HttpProxy, Settings};
 pub use target::{InvalidTarget, Target, Targets};

@@ -59,7 +59,10 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let links = idle.entry(host).or_default();
         if links.len() < self.per_host_max {
-            links.push(Idle { link, since: Instant::now() });
+            links.push(Idle {
+                link,
+                since: Instant::now(),
+            });
         }
     }
 

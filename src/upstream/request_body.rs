@@ -20,9 +20,9 @@ pub enum RequestBody {
 
 impl RequestBody {
     /// The body of these pieces. They are shared with the caller, not copied.
-    pub fn gathered(pieces: &[Bytes]) -> Self {
+    pub fn gathered(pieces: Vec<Bytes>) -> Self {
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self::Gathered(pieces.to_vec().into_iter(), length)
+        Self::Gathered(pieces.into_iter(), length)
     }
 }
 

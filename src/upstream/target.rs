@@ -33,9 +33,11 @@ impl Target {
     ///
     /// # Errors
     /// When the URL has another scheme, no host, or a query.
-    pub fn parse(url: &str) -> Result<Self, InvalidTarget> {
-        let refuse = |why| InvalidTarget { url: url.to_owned(), why };
-        let uri: Uri = url.parse().map_err(|_uri| refuse("not a URL"))?;
+    pub fn new(uri: &Uri) -> Result<Self, InvalidTarget> {
+        let refuse = |why| InvalidTarget {
+            url: uri.to_string(),
+            why,
+        };
         let tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -45,10 +47,17 @@ impl Target {
             return Err(refuse("must not have a query"));
         }
         let authority = uri.authority().ok_or_else(|| refuse("has no host"))?;
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let name = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let default = port == if tls { 443 } else { 80 };
-        let host = if default { authority.host() } else { authority.as_str() };
+        let host = if default {
+            authority.host()
+        } else {
+            authority.as_str()
+        };
         let host = HeaderValue::from_str(host).map_err(|_value| refuse("has a strange host"))?;
         let server = ServerName::try_from(name.to_owned());
         let tls = match (tls, server) {
@@ -57,7 +66,24 @@ impl Target {
             (true, Err(_)) => return Err(refuse("has no valid server name")),
         };
         let base_path = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { host, base_path, address: (name.to_owned(), port), tls })
+        Ok(Self {
+            host,
+            base_path,
+            address: (name.to_owned(), port),
+            tls,
+        })
+    }
+
+    /// Bedrock's public host.
+    fn public(plane: Plane, region: &Region) -> Result<Self, InvalidTarget> {
+        let url = public_url(plane, region);
+        match url.parse() {
+            Ok(uri) => Self::new(&uri),
+            Err(_invalid) => Err(InvalidTarget {
+                url,
+                why: "not a URL",
+            }),
+        }
     }
 
     /// `host:port`, for messages.
@@ -81,15 +107,18 @@ impl Targets {
     pub fn new(settings: &Settings) -> Result<Self, InvalidTarget> {
         let mut by_region = HashMap::new();
         for region in &settings.regions {
-            let url = |plane, overrides: &std::collections::BTreeMap<Region, String>| {
-                let own = overrides.get(region).cloned();
-                own.unwrap_or_else(|| public_url(plane, region))
+            let target = |plane, own: Option<&Uri>| match own {
+                Some(uri) => Target::new(uri),
+                None => Target::public(plane, region),
             };
-            let runtime = Target::parse(&url(Plane::Runtime, &settings.endpoints))?;
-            let control = Target::parse(&url(Plane::Control, &settings.control_endpoints))?;
+            let runtime = target(Plane::Runtime, settings.endpoints.get(region))?;
+            let control = target(Plane::Control, settings.control_endpoints.get(region))?;
             by_region.insert(region.clone(), [runtime, control]);
         }
-        Ok(Self { by_region, default_region: settings.default_region.clone() })
+        Ok(Self {
+            by_region,
+            default_region: settings.default_region.clone(),
+        })
     }
 
     /// The region for callers that name none.
@@ -118,15 +147,16 @@ mod tests {
 
     #[test]
     fn urls_become_targets() {
-        let target = Target::parse("http://127.0.0.1:9000/base/").unwrap();
+        let parse = |url: &'static str| Target::new(&Uri::from_static(url));
+        let target = parse("http://127.0.0.1:9000/base/").unwrap();
         assert_eq!(target.host, "127.0.0.1:9000");
         assert_eq!(target.base_path, "/base");
         assert!(target.tls.is_none());
-        let target = Target::parse("https://vpce.example:443").unwrap();
+        let target = parse("https://vpce.example:443").unwrap();
         assert_eq!(target.host, "vpce.example");
         assert_eq!(target.address(), "vpce.example:443");
-        for url in ["ftp://x", "/path", "http://h/?q=1", ""] {
-            assert!(Target::parse(url).is_err(), "{url}");
+        for url in ["ftp://x", "/path", "http://h/?q=1"] {
+            assert!(parse(url).is_err(), "{url}");
         }
     }
 }

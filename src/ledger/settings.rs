@@ -1,0 +1,40 @@
+//! Where the ledger lies and how durable it is (`[ledger]`).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::keywords;
+
+/// The ledger settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The directory of the ledger and its open-calls log.
+    pub directory: PathBuf,
+    /// What an admitted call survives.
+    pub durability: Durability,
+    /// The longest time entries wait to be committed together.
+    pub commit_interval: Duration,
+    /// The size at which a new segment of the open-calls log begins.
+    pub segment_bytes_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("./bedrock-meter-data"),
+            durability: Durability::default(),
+            commit_interval: Duration::from_millis(20),
+            segment_bytes_max: 8 * 1024 * 1024,
+        }
+    }
+}
+
+keywords!(
+    /// What an admitted call survives.
+    Durability {
+        /// The death of the process: a plain write before the first upstream byte.
+        Default = "default",
+        /// The loss of power: that write is synced to the disk.
+        Strict = "strict",
+    }
+);
