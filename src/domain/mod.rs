@@ -10,6 +10,7 @@
     clippy::integer_division
 )]
 
+mod base_path;
 mod call;
 mod charge;
 mod clock;
@@ -22,6 +23,7 @@ mod secret;
 mod time;
 mod usage;
 
+pub use base_path::BasePath;
 pub use call::{Operation, Outcome};
 pub use charge::{Charge, ChargeLine, PriceStatus, Rate, UnpricedReason};
 pub use clock::{Clock, ManualClock, SystemClock};
