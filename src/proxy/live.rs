@@ -15,14 +15,13 @@ use http::{HeaderMap, response};
 use http_body::Frame;
 
 use super::open_set::OpenMark;
-use super::settle::{Answer, Permit, Settlement};
+use super::settle::{Answer, CallTimes, Permit, Settlement};
 use crate::aws::{REQUEST_ID, error_class};
 use crate::domain::Outcome;
 use crate::ledger::{OpenCall, OpenTicket};
 use crate::meters::{End, Meter};
 use crate::pricing::Catalogue;
 use crate::relay::{Frames, Merged, Next, poll_merged};
-use crate::telemetry::Timing;
 use crate::upstream::{Exchange, Failed, UpstreamError};
 
 /// A call that was sent.
@@ -36,13 +35,11 @@ struct Unsettled {
     call: OpenCall,
     catalogue: Arc<Catalogue>,
     answer: Answer,
-    timing: Timing,
+    times: CallTimes,
     begun: Instant,
     ticket: OpenTicket,
     permit: Permit,
     mark: OpenMark,
-    /// Set when the client left: the drain loop reads on.
-    client_left: bool,
 }
 
 /// What a call brings along when it is sent.
@@ -60,18 +57,17 @@ pub(super) struct Admitted {
 impl Live {
     pub(super) fn new(exchange: Exchange, admitted: Admitted) -> Self {
         let Admitted { call, meter, catalogue, ticket, permit, mark, begun, overhead } = admitted;
-        let timing = Timing { admission: overhead, ..Timing::default() };
+        let times = CallTimes { admission: overhead, ..CallTimes::default() };
         let unsettled = Unsettled {
             meter,
             call,
             catalogue,
             answer: Answer::default(),
-            timing,
+            times,
             begun,
             ticket,
             permit,
             mark,
-            client_left: false,
         };
         Self { exchange, unsettled: Some(Box::new(unsettled)) }
     }
@@ -103,6 +99,20 @@ impl Live {
         unsettled.meter.head(status, headers);
     }
 
+    /// Whether the head has not come yet.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.unsettled.as_ref().is_some_and(|unsettled| unsettled.answer.status.is_none())
+    }
+
+    /// The exchange failed before the head came.
+    pub(super) fn failed(&mut self, failed: &Failed) {
+        if failed.error.may_have_reached_bedrock() {
+            self.cut_short(&failed.error);
+        } else {
+            self.not_sent();
+        }
+    }
+
     /// Whether the answer has no byte left to read.
     pub(super) fn is_end(&self) -> bool {
         self.exchange.is_end()
@@ -128,7 +138,9 @@ impl Live {
             Poll::Ready(Merged::Failed(error) | Merged::Data(_, Next::Failed(error))) => {
                 self.cut_short(error);
             }
-            Poll::Ready(Merged::Data(_, Next::Open)) if self.exchange.is_end() => self.complete(cx),
+            Poll::Ready(Merged::Data(_, Next::Open)) if self.exchange.is_end() => {
+                self.complete(cx);
+            },
             Poll::Ready(Merged::Trailers(_) | Merged::Data(_, _)) | Poll::Pending => {}
         }
         merged
@@ -139,7 +151,7 @@ impl Live {
         self.exchange.finish(cx);
         let Some(unsettled) = self.unsettled.take() else { return };
         let outcome = match unsettled.answer.status {
-            _ if unsettled.client_left => Outcome::ClientLeft,
+            _ if unsettled.times.drained => Outcome::ClientLeft,
             _ if unsettled.meter.failure().is_some() => Outcome::StreamFailed,
             Some(429) => Outcome::Throttled,
             Some(400..=499) => Outcome::ClientError,
@@ -154,7 +166,7 @@ impl Live {
         let Some(unsettled) = self.unsettled.take() else { return };
         let headed = unsettled.answer.status.is_some();
         let outcome = match (headed, error.is_timeout()) {
-            _ if unsettled.client_left => Outcome::ClientLeft,
+            _ if unsettled.times.drained => Outcome::ClientLeft,
             (_, true) => Outcome::TimedOut,
             (true, false) => Outcome::StreamFailed,
             (false, false) => Outcome::ConnectionLost,
@@ -164,7 +176,8 @@ impl Live {
 
     /// The client left and nobody reads on.
     pub(super) fn abandon(&mut self) {
-        if let Some(unsettled) = self.unsettled.take() {
+        if let Some(mut unsettled) = self.unsettled.take() {
+            unsettled.times.drained = false;
             unsettled.settle(Outcome::ClientLeft, End::NotDrained);
         }
     }
@@ -183,7 +196,7 @@ impl Live {
     /// Notes that the client left; the tenant is whose share of the drains it takes.
     pub(super) fn client_left(&mut self) -> Option<crate::domain::TenantId> {
         let unsettled = self.unsettled.as_mut()?;
-        unsettled.client_left = true;
+        unsettled.times.drained = true;
         Some(unsettled.call.tenant.clone())
     }
 }
@@ -191,18 +204,18 @@ impl Live {
 impl Unsettled {
     fn saw(&mut self, bytes: u64) {
         self.answer.bytes = self.answer.bytes.saturating_add(bytes);
-        if self.timing.first_byte.is_none() {
-            self.timing.first_byte = Some(self.begun.elapsed());
+        if self.times.first_byte.is_none() {
+            self.times.first_byte = Some(self.begun.elapsed());
         }
-        if self.timing.first_token.is_none() && self.meter.content_started() {
-            self.timing.first_token = Some(self.begun.elapsed());
+        if self.times.first_token.is_none() && self.meter.content_started() {
+            self.times.first_token = Some(self.begun.elapsed());
         }
     }
 
     fn settle(self, outcome: Outcome, end: End) {
-        let Self { meter, call, catalogue, answer, mut timing, begun, ticket, permit, mark, .. } =
+        let Self { meter, call, catalogue, answer, mut times, begun, ticket, permit, mark, .. } =
             self;
-        timing.duration = begun.elapsed();
+        times.duration = begun.elapsed();
         drop(mark);
         let reading = meter.finish(end);
         permit.send(Settlement {
@@ -212,7 +225,7 @@ impl Unsettled {
             outcome,
             answer,
             reading,
-            timing,
+            times,
         });
     }
 }

@@ -67,20 +67,22 @@ refusals! {
         "Call InvokeModelWithBidirectionalStream at Bedrock itself: it is not metered yet, and nothing passes unmetered.",
     RegionNotServed => "region_not_served" 403 "AccessDeniedException" false
         "Use a region of `upstream.regions`, or ask the operator to add it.",
-    Unproven => "unproven" 403 "AccessDeniedException" false
+    Unproven => "unproven_caller" 403 "AccessDeniedException" false
         "Call from a trusted network, or ask the operator to add yours to `identity.trusted_networks`.",
-    Untrusted => "untrusted_claim" 403 "AccessDeniedException" false
+    Untrusted => "untrusted_caller" 403 "AccessDeniedException" false
         "Call from a trusted network: elsewhere a tenant's name is not believed.",
-    Contradiction => "contradicting_claims" 403 "AccessDeniedException" false
+    TenantMissing => "tenant_missing" 403 "AccessDeniedException" false
+        "Name a tenant: put /tenant/NAME into the endpoint URL, or send the tenant header.",
+    Ambiguous => "ambiguous_claim" 400 "ValidationException" false
+        "Send each tenancy header once.",
+    Contradiction => "contradicting_claims" 400 "ValidationException" false
         "Name one tenant and one application: header and base path differ.",
     InvalidName => "invalid_name" 400 "ValidationException" false
         "Use names of 1 to 64 letters, digits or . _ - : @ /",
     UnknownTenant => "unknown_tenant" 403 "AccessDeniedException" false
         "Use a tenant of `identity.tenants`, or ask the operator to add yours.",
-    UnknownApplication => "unknown_application" 403 "AccessDeniedException" false
+    UnlistedApplication => "unlisted_application" 403 "AccessDeniedException" false
         "Use an application that the tenant lists, or ask the operator to add yours.",
-    NoTenant => "no_tenant" 403 "AccessDeniedException" false
-        "Name a tenant: put /tenant/NAME into the endpoint URL, or send the tenant header.",
     PriceUnknown => "price_unknown" 403 "AccessDeniedException" false
         "The model has no price here and `when.price_unknown` refuses; ask the operator.",
     BodyTooLong => "body_too_long" 400 "ValidationException" false

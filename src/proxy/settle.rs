@@ -3,20 +3,22 @@
 //! One thread does it for all workers, in batches. Capacity in its queue is taken before a call
 //! is sent upstream, so the end of a call can neither wait nor fail.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::mpsc::{OwnedPermit, error::TryRecvError};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
 
+use crate::aws::parse_model_ref;
 use crate::domain::{
-    Charge, Clock, Entry, Latency, Outcome, Reading, ServiceTier, UnpricedReason, UsageReason,
-    UsageSource,
+    Charge, Clock, Entry, Latency, Outcome, Reading, ServiceTier, Timestamp, UnpricedReason,
+    UsageReason, Usage, UsageSource,
 };
-use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals};
+use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
 use crate::meters::Estimator;
 use crate::pricing::{Catalogue, Endpoint, Terms};
-use crate::telemetry::{Recorder, Timing};
+use crate::telemetry::{Metrics, Phase, Timing};
 
 /// All that is known of a call at its end.
 pub struct Settlement {
@@ -33,7 +35,22 @@ pub struct Settlement {
     /// What was read from it.
     pub reading: Reading,
     /// How long things took.
-    pub timing: Timing,
+    pub times: CallTimes,
+}
+
+/// How long the parts of a call took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallTimes {
+    /// From admission to the end.
+    pub duration: Duration,
+    /// From admission to the first byte of the answer's body.
+    pub first_byte: Option<Duration>,
+    /// From admission to the first generated content.
+    pub first_token: Option<Duration>,
+    /// From the gathered body to the signed request: what the proxy added before sending.
+    pub admission: Duration,
+    /// The answer was read on after the client left.
+    pub drained: bool,
 }
 
 /// What Bedrock's answer said about itself.
@@ -63,16 +80,20 @@ pub struct Settler {
     pub ledger: Ledger,
     /// Synced on the ledger's beat.
     pub open_calls: Arc<OpenCalls>,
+    /// Fed with each committed entry; scrapes read it.
+    pub totals: Arc<Mutex<PeriodTotals>>,
     /// Fed with each committed entry.
-    pub totals: PeriodTotals,
-    /// Fed with each committed entry.
-    pub recorder: Recorder,
+    pub metrics: Arc<Metrics>,
+    /// How many settlements wait, for scrapes.
+    pub waiting: Arc<AtomicU64>,
     /// Learns from reported usage, serves the rest.
     pub estimator: Estimator,
     /// The time of settling.
     pub clock: Arc<dyn Clock>,
     /// How long calls are gathered into one commit.
     pub commit_interval: Duration,
+    /// When the open-calls log was last synced.
+    pub last_sync: Instant,
 }
 
 impl Settler {
@@ -98,19 +119,30 @@ impl Settler {
         let mut entries = Vec::with_capacity(batch.len());
         let mut rest = Vec::with_capacity(batch.len());
         for settlement in batch.drain(..) {
-            let (entry, ticket, timing) = self.entry(settlement);
+            let (entry, ticket, times) = self.entry(settlement);
             entries.push(entry);
-            rest.push((ticket, timing));
+            rest.push((ticket, times));
         }
+        self.waiting.store(entries.len().saturating_add(waiting) as u64, Ordering::Relaxed);
         self.commit(&entries);
-        for (entry, (ticket, timing)) in entries.iter().zip(rest) {
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        for (entry, (ticket, times)) in entries.iter().zip(rest) {
             if let Some(ticket) = ticket {
                 ticket.close();
             }
-            self.recorder.settled(entry, &timing);
-            self.totals.add(entry);
+            let overhead = [(Phase::Admission, times.admission)];
+            let timing = Timing {
+                duration: times.duration,
+                first_byte: times.first_byte,
+                first_token: times.first_token,
+                overhead: &overhead,
+                drained: times.drained,
+                account: "",
+            };
+            self.metrics.settled(entry, &timing);
+            totals.add(entry);
         }
-        self.recorder.queue_depth(waiting);
+        self.waiting.store(waiting as u64, Ordering::Relaxed);
     }
 
     /// Appends until the ledger takes them. While it does not, entries stay here, their open
@@ -121,54 +153,32 @@ impl Settler {
             let begun = Instant::now();
             match self.ledger.append(entries) {
                 Ok(()) => {
-                    self.recorder.committed(entries.len(), begun.elapsed());
+                    self.metrics.ledger_committed(entries.len() as u64, begun.elapsed());
                     break;
                 }
                 Err(error) => {
-                    self.recorder.ledger_failed();
+                    self.metrics.ledger_failed("append");
                     tracing::error!(event = "ledger_append_failed", %error, "ledger");
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
             }
         }
-        if let Err(error) = self.open_calls.sync_if_due() {
-            tracing::error!(event = "open_calls_sync_failed", %error, "open-calls log");
+        if self.last_sync.elapsed() >= SYNC_INTERVAL {
+            self.last_sync = Instant::now();
+            if let Err(error) = self.open_calls.sync() {
+                tracing::error!(event = "open_calls_sync_failed", %error, "open-calls log");
+            }
         }
     }
 
-    fn entry(&mut self, settlement: Settlement) -> (Entry, Option<OpenTicket>, Timing) {
-        let Settlement { call, ticket, catalogue, outcome, answer, mut reading, timing } =
+    fn entry(&mut self, settlement: Settlement) -> (Entry, Option<OpenTicket>, CallTimes) {
+        let Settlement { call, ticket, catalogue, outcome, answer, mut reading, times } =
             settlement;
         self.learn_or_estimate(&call, &answer, &mut reading);
-        let charge = charge(&catalogue, &call, &reading);
-        let entry = Entry {
-            call_id: call.call_id,
-            opened_at: call.opened_at,
-            settled_at: self.clock.now(),
-            tenant: call.tenant,
-            application: call.application,
-            user: call.user,
-            session: call.session,
-            operation: call.operation,
-            model: call.model,
-            region: call.region,
-            tier_asked: call.tier_asked,
-            outcome,
-            status: answer.status,
-            error_class: answer.error_class,
-            aws_request_id: answer.request_id,
-            sdk_invocation_id: call.sdk_invocation_id,
-            sdk_attempt: call.sdk_attempt,
-            request_bytes: call.request_bytes,
-            response_bytes: answer.bytes,
-            first_byte_ms: timing.first_byte.map(whole_ms),
-            duration_ms: whole_ms(timing.duration),
-            reading,
-            charge,
-            catalogue: Arc::clone(catalogue.version()),
-        };
-        (entry, ticket, timing)
+        let end = EntryEnd { outcome, answer, reading, times };
+        let entry = entry(call, end, &catalogue, self.clock.now());
+        (entry, ticket, times)
     }
 
     fn learn_or_estimate(&mut self, call: &OpenCall, answer: &Answer, reading: &mut Reading) {
@@ -206,17 +216,36 @@ pub fn entry_of_lost_call(
 ) -> Entry {
     let mut reading = Reading::missing(UsageReason::ProcessDied);
     if call.operation.is_free() {
-        reading = Reading::reported(crate::domain::Usage::none(), "");
+        reading = Reading::reported(Usage::none(), "");
     } else if let Some(model) = &call.model {
         let usage = &reading.usage;
         reading.usage = estimator.estimate(&model.label(), call.request_bytes, 0, usage);
         reading.source = UsageSource::Estimated;
     }
+    let end = EntryEnd {
+        outcome: Outcome::Interrupted,
+        answer: Answer::default(),
+        reading,
+        times: CallTimes::default(),
+    };
+    entry(call, end, catalogue, clock.now())
+}
+
+/// What the end of a call adds to its beginning.
+struct EntryEnd {
+    outcome: Outcome,
+    answer: Answer,
+    reading: Reading,
+    times: CallTimes,
+}
+
+fn entry(call: OpenCall, end: EntryEnd, catalogue: &Catalogue, settled_at: Timestamp) -> Entry {
+    let EntryEnd { outcome, answer, reading, times } = end;
     let charge = charge(catalogue, &call, &reading);
     Entry {
         call_id: call.call_id,
         opened_at: call.opened_at,
-        settled_at: clock.now(),
+        settled_at,
         tenant: call.tenant,
         application: call.application,
         user: call.user,
@@ -225,16 +254,16 @@ pub fn entry_of_lost_call(
         model: call.model,
         region: call.region,
         tier_asked: call.tier_asked,
-        outcome: Outcome::Interrupted,
-        status: None,
-        error_class: None,
-        aws_request_id: None,
+        outcome,
+        status: answer.status,
+        error_class: answer.error_class,
+        aws_request_id: answer.request_id,
         sdk_invocation_id: call.sdk_invocation_id,
         sdk_attempt: call.sdk_attempt,
         request_bytes: call.request_bytes,
-        response_bytes: 0,
-        first_byte_ms: None,
-        duration_ms: 0,
+        response_bytes: answer.bytes,
+        first_byte_ms: times.first_byte.map(whole_ms),
+        duration_ms: whole_ms(times.duration),
         reading,
         charge,
         catalogue: Arc::clone(catalogue.version()),
@@ -249,7 +278,7 @@ fn charge(catalogue: &Catalogue, call: &OpenCall, reading: &Reading) -> Charge {
     if reading.usage.is_none() {
         return Charge::of(Vec::new());
     }
-    let invoked = reading.invoked_model.as_deref().map(crate::aws::parse_model_ref);
+    let invoked = reading.invoked_model.as_deref().map(parse_model_ref);
     let Some(model) = invoked.as_ref().or(call.model.as_ref()) else {
         return Charge::unpriced(UnpricedReason::UnresolvedModel);
     };
