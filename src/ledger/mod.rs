@@ -8,13 +8,19 @@
 //!
 //! This room knows nothing of HTTP, prices or meters, and stores no text of prompts or answers.
 
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod open_calls;
 mod open_record;
+mod period;
+mod query;
 mod recover;
 mod row;
 mod schema;
 mod store;
+mod stored_call;
+mod totals;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,8 +28,15 @@ use std::time::Duration;
 pub use error::LedgerError;
 pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
+pub use period::{Period, Span};
+pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};
 pub use store::Ledger;
+pub use stored_call::{
+    StoredAnswer, StoredCall, StoredCaller, StoredCharge, StoredChargeLine, StoredRequest,
+    StoredUsage,
+};
+pub use totals::{PeriodTotal, PeriodTotals, Totals};
 
 /// Where the ledger lies and how hard it holds on to what it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
