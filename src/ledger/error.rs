@@ -9,20 +9,20 @@ use std::path::PathBuf;
 
 use crate::domain::CallId;
 
-/// A failure of the ledger.
+/// A failure of the ledger. Its words hold their cause.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// A file or directory of the ledger cannot be created, read or written. Cause: permissions,
     /// a full or failing disk. From [`super::OpenCalls::append`] it means that nothing was sent
     /// upstream. Mend: make room or correct the permissions; nothing is lost meanwhile.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
+    #[error("cannot {action} {path}: {cause}", path = path.display())]
     File {
         /// What was tried, verb first.
         action: &'static str,
         /// On which file or directory.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        cause: io::Error,
     },
 
     /// Another process owns the directory. Nothing was sent upstream. Mend: stop that process, or
@@ -58,12 +58,12 @@ pub enum LedgerError {
     /// SQLite refused. Cause: a full disk, a damaged file, a lock held by another tool. While
     /// appending, the calls may have been served: their entries are to be appended again.
     /// Mend: by SQLite's own words; `PRAGMA integrity_check` tells a damaged file.
-    #[error("cannot {action} in the ledger: {source}")]
+    #[error("cannot {action} in the ledger: {cause}")]
     Sqlite {
         /// What was tried, verb first.
         action: &'static str,
         /// What SQLite said.
-        source: rusqlite::Error,
+        cause: rusqlite::Error,
     },
 
     /// There is no ledger in that directory. Mend: name the directory that `serve` writes.
@@ -103,15 +103,15 @@ impl LedgerError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File {
+        move |cause| Self::File {
             action,
             path,
-            source,
+            cause,
         }
     }
 
     /// Names the action around an error of SQLite.
     pub(super) fn sqlite(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Sqlite { action, source }
+        move |cause| Self::Sqlite { action, cause }
     }
 }

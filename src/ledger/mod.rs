@@ -8,14 +8,20 @@
 //!
 //! This room knows nothing of HTTP, prices or meters, and stores no text of prompts or answers.
 
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod open_calls;
 mod open_record;
+mod period;
+mod query;
 mod recover;
 mod row;
 mod schema;
 mod settings;
 mod store;
+mod stored_call;
+mod totals;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,9 +29,16 @@ use std::time::Duration;
 pub use error::LedgerError;
 pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
+pub use period::{Period, Span};
+pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};
 pub use settings::{Durability, Settings};
 pub use store::Ledger;
+pub use stored_call::{
+    StoredAnswer, StoredCall, StoredCaller, StoredCharge, StoredChargeLine, StoredRequest,
+    StoredUsage,
+};
+pub use totals::{PeriodTotal, PeriodTotals, Totals};
 
 /// How often the writer asks the disk to keep what was written, under default durability.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);

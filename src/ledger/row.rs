@@ -2,6 +2,8 @@
 //!
 //! Knows the columns and their order, not when rows are written.
 
+use std::borrow::Cow;
+
 use rusqlite::{Statement, params};
 use serde::{Deserialize, Serialize};
 
@@ -80,11 +82,13 @@ pub(super) fn insert(statement: &mut Statement<'_>, entry: &Entry) -> Result<(),
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct StoredLine<'a> {
     /// What was counted.
-    pub(super) dimension: &'a str,
+    #[serde(borrow)]
+    pub(super) dimension: Cow<'a, str>,
     /// How many.
     pub(super) quantity: u64,
     /// The catalogue row.
-    pub(super) rate: &'a str,
+    #[serde(borrow)]
+    pub(super) rate: Cow<'a, str>,
     /// Femtodollars for one unit: text, because it can pass 64 bits.
     pub(super) femtousd_per_unit: String,
 }
@@ -121,9 +125,9 @@ impl Price {
 
 fn lines(charge: &Charge) -> Option<String> {
     let stored = charge.lines.iter().map(|line| StoredLine {
-        dimension: line.dimension.name(),
+        dimension: line.dimension.name().into(),
         quantity: line.quantity,
-        rate: &line.rate.id,
+        rate: (&*line.rate.id).into(),
         femtousd_per_unit: line.rate.per_unit.femto().to_string(),
     });
     let stored: Vec<_> = stored.collect();
