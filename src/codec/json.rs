@@ -107,12 +107,11 @@ impl MemberExtractor {
         };
         let byte = piece.get(spaces).copied().unwrap_or_default();
         let (next, used) = match (self.state, byte) {
-            (State::Start, b'{') => (State::BeforeKey, 1),
+            (State::Start, b'{') | (State::AfterValue, b',') => (State::BeforeKey, 1),
             (State::BeforeKey, b'"') => (self.begin_key(), 1),
             (State::BeforeKey | State::AfterValue, b'}') => (State::Done, 1),
             (State::Colon, b':') => (State::BeforeValue, 1),
             (State::BeforeValue, _first) => (self.begin_value(), 0),
-            (State::AfterValue, b',') => (State::BeforeKey, 1),
             _else => (State::Broken, 1),
         };
         self.state = next;
