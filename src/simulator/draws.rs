@@ -33,6 +33,15 @@ impl Draws {
     pub(super) fn chance(&mut self, percent: u8) -> bool {
         self.between(1, 100) <= u64::from(percent)
     }
+
+    /// One of a table that is not empty.
+    #[expect(clippy::expect_used, reason = "the index is below the length")]
+    pub(super) fn pick<'a, T>(&mut self, table: &'a [T]) -> &'a T {
+        let last = u32::try_from(table.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        table
+            .get(self.length(0, last))
+            .expect("a table of the code")
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ mod scenario;
 mod server;
 mod signature;
 mod streams;
+pub mod traffic;
 mod usage;
 
 use std::net::{Ipv4Addr, SocketAddr};
