@@ -123,3 +123,72 @@ impl Catalogue {
         sheets.flat_map(|(model, sheet)| sheet.rates.iter().map(move |rate| (model, sheet, rate)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::domain::{Capacity, Geography};
+
+    /// Stands in for the parser of identifiers: the text is the base.
+    fn parse(asked: &str) -> ModelRef {
+        ModelRef {
+            asked: asked.into(),
+            base: Some(asked.into()),
+            geography: Geography::InRegion,
+            capacity: Capacity::OnDemand,
+        }
+    }
+
+    fn with_model(asked: &str, priced: &str) -> Settings {
+        Settings {
+            catalogue_file: None,
+            models: [(asked.to_owned(), priced.to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn every_rate_has_an_id_of_its_own_and_a_source() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let ids: HashSet<_> = catalogue.rates().map(|(.., rate)| &rate.rate.id).collect();
+        assert_eq!(ids.len(), catalogue.rates().count());
+        assert!(catalogue.rates().all(|(.., rate)| rate.sources != 0));
+    }
+
+    #[test]
+    fn an_opaque_identifier_has_the_model_that_the_operator_says() {
+        let settings = with_model("profile", "amazon.nova-lite-v1:0");
+        let catalogue = Catalogue::open(&settings, parse).unwrap();
+        let opaque = ModelRef {
+            base: None,
+            ..parse("profile")
+        };
+        let id = catalogue.model_id(&opaque).unwrap();
+        assert_eq!(&**id, "amazon.nova-lite-v1:0");
+        assert_eq!(catalogue.model_id(&parse("other")), None);
+    }
+
+    #[test]
+    fn an_identifier_cannot_have_the_price_of_nothing() {
+        let opened = Catalogue::open(&with_model("profile", "no.model"), parse);
+        assert!(matches!(
+            opened,
+            Err(PricingError::UnknownPricedModel { .. })
+        ));
+    }
+
+    #[test]
+    fn a_catalogue_that_is_not_there_is_an_error_with_its_path() {
+        let missing = Catalogue::load(Path::new("no/such/file")).unwrap_err();
+        let said = "cannot read the price catalogue no/such/file";
+        assert_eq!(missing.to_string(), said);
+    }
+
+    #[test]
+    fn the_embedded_catalogue_can_also_be_loaded() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let loaded = Catalogue::load(&root.join("config/prices/catalogue.txt")).unwrap();
+        assert_eq!(loaded.version(), Catalogue::embedded().unwrap().version());
+    }
+}

@@ -279,3 +279,68 @@ fn read_sources(letters: &str, known: usize) -> Result<u32, String> {
     }
     Ok(bits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "catalogue 1 v\nregions eu-west-1\nsource a one 2026\nmodel a.b alias=a.c\n";
+
+    fn refused(line: &str) -> String {
+        match read(&format!("{HEAD}{line}\n")) {
+            Err(PricingError::Malformed { line: 5, why }) => why,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_refused_and_never_skipped() {
+        for (line, why) in [
+            ("price a.b 3", "unknown line price"),
+            ("catalogue 2 v", "this program reads catalogues of format 1"),
+            ("model a.c", "two models are called a.c"),
+            ("model a.d color=red", "unknown word color=red"),
+            ("regions eu-west-1", "region eu-west-1 is named twice"),
+            ("source c two 2026", "source c is out of order"),
+            (" moon * standard input_tokens=3/a", "unknown scope moon"),
+            (" any *", "a sheet begins with scope, region and tier"),
+            (" any * standard over=x", "cannot read over=x"),
+            (" any * standard from=soon", "cannot read from=soon"),
+            (" any * standard endpoint=moon", "cannot read endpoint=moon"),
+            (" any * standard input_tokens", "cannot read input_tokens"),
+            (" any * standard input_tokens=3/b", "source b is not listed"),
+            (
+                " any * standard input_tokens=3/?",
+                "? is not the letter of a source",
+            ),
+            (
+                " any * standard input_tokens=3 input_tokens=4",
+                "two rates for input_tokens",
+            ),
+            (
+                " any * standard input_tokens=-3",
+                "-3 is negative or finer than 10^-15 USD per unit",
+            ),
+            (
+                " any * standard input_tokens=0.0000000001",
+                "0.0000000001 is negative or finer than 10^-15 USD per unit",
+            ),
+        ] {
+            assert_eq!(refused(line), why);
+        }
+        assert!(read("").is_err());
+    }
+
+    #[test]
+    fn a_sheet_reads_with_all_its_conditions() {
+        let line = " source eu-west-1 flex over=9 endpoint=mantle from=2026-01-01 \
+                    until=2026-02-01 image:<=8x8/x=0.5/a!";
+        let catalogue = read(&format!("{HEAD}{line}\n")).unwrap();
+        let (model, sheet, rate) = catalogue.rates().next().unwrap();
+        assert_eq!((&*model.id, sheet.over, rate.disputed), ("a.b", 9, true));
+        assert_eq!(rate.dimension.name(), "image:<=8x8/x");
+        let id = "a.b/source/eu-west-1/flex/over=9/endpoint=mantle/from=2026-01-01/image:<=8x8/x";
+        assert_eq!(&*rate.rate.id, id);
+        assert_eq!(rate.rate.per_unit.to_string(), "0.5");
+    }
+}
