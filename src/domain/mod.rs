@@ -10,22 +10,29 @@
     clippy::integer_division
 )]
 
+mod base_path;
 mod call;
 mod charge;
 mod clock;
 mod entry;
 mod ids;
+mod keyword;
 mod model;
 mod money;
+mod secret;
 mod time;
 mod usage;
 
+pub use base_path::BasePath;
 pub use call::{Operation, Outcome};
 pub use charge::{Charge, ChargeLine, PriceStatus, Rate, UnpricedReason};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entry::Entry;
 pub use ids::{ApplicationId, CallId, InvalidName, TenantId};
+pub use keyword::Keyword;
+pub(crate) use keyword::keywords;
 pub use model::{Capacity, Geography, Latency, ModelRef, Region, ServiceTier};
 pub use money::{InvalidUsd, Usd};
+pub use secret::Secret;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use usage::{Dimension, Reading, Usage, UsageReason, UsageSource};

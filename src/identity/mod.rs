@@ -1,1 +1,24 @@
-//! The identity room.
+//! Who is calling: claims in, a principal or a refusal out.
+//!
+//! This room reads heads, addresses and small facts of a request; it knows nothing of models,
+//! prices or the way upstream. Today callers of trusted networks are believed; a stronger proof
+//! (signature, key, certificate) joins as another way to find the tenant in `identify.rs`.
+
+mod address;
+mod ambient;
+mod error;
+mod headers;
+mod identify;
+mod principal;
+mod proxy_protocol;
+mod pseudonym;
+mod settings;
+
+pub use address::client_address;
+pub use error::{Claim, IdentityError};
+pub use identify::{Claims, Identity};
+pub use principal::Principal;
+pub use proxy_protocol::{ProxyHeader, parse_proxy_v2};
+pub use settings::{
+    HeaderNames, IdentityUnknown, Mode, OnContradiction, Settings, TenantSettings, UserPolicy,
+};

@@ -1,0 +1,28 @@
+//! The whole configuration, checked: one part per room.
+
+use crate::{admin, identity, ledger, pricing, proxy, relay, telemetry, upstream};
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `[listener]`
+    pub listener: proxy::ListenerSettings,
+    /// `[admin]`
+    pub admin: admin::Settings,
+    /// `[identity]` and `when.identity_unknown`
+    pub identity: identity::Settings,
+    /// `[when]`, apart from `identity_unknown`
+    pub when: proxy::WhenSettings,
+    /// `[upstream]`
+    pub upstream: upstream::Settings,
+    /// `[drain]`
+    pub drain: relay::DrainSettings,
+    /// `[ledger]`
+    pub ledger: ledger::Settings,
+    /// `[prices]`
+    pub prices: pricing::Settings,
+    /// `[metrics]` and `[log]`
+    pub telemetry: telemetry::Settings,
+    /// `[shutdown]`
+    pub shutdown: proxy::ShutdownSettings,
+}
