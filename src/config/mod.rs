@@ -21,3 +21,6 @@ pub use load::{load, parse};
 pub use printer::explain;
 pub use problem::{Problem, Problems};
 pub use settings::Settings;
+
+#[cfg(test)]
+mod tests;
