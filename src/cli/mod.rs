@@ -1,8 +1,39 @@
 //! The command line: one file per command.
 
+mod explain;
+mod output;
+mod prices;
+mod report;
+
 use std::process::ExitCode;
 
-/// Runs the command that the arguments name.
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "bedrock-meter", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The price catalogue
+    #[command(after_help = "Example: bedrock-meter prices show amazon.nova-lite-v1:0")]
+    Prices(prices::PricesArgs),
+    Report(report::ReportArgs),
+    Explain(explain::ExplainArgs),
+}
+
+/// Runs the command that the arguments name. Exit codes: 0 done, 1 failed, 2 wrong usage.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let done = match Arguments::parse().command {
+        Command::Prices(args) => prices::run(args),
+        Command::Report(args) => report::run(&args),
+        Command::Explain(args) => explain::run(&args),
+    };
+    done.unwrap_or_else(|cause| {
+        output::complain(&cause);
+        ExitCode::FAILURE
+    })
 }

@@ -1,5 +1,49 @@
-//! The ledger: one row per settled call.
+//! The ledger: one row for every settled call, and a log of the calls that are not settled yet.
+//!
+//! Two things lie in the directory that [`Settings`] name. `ledger.sqlite3` holds one row per
+//! call, for ever, and can be read with any SQLite tool (`docs/ledger.md` has the schema).
+//! `open-calls/` holds a small record of each call that went upstream and has no row yet: what
+//! is left there when a process starts belongs to calls that a dead process left open, and
+//! [`recover`] settles them. One process owns a directory: `ledger.lock` says so.
+//!
+//! This room knows nothing of HTTP, prices or meters, and stores no text of prompts or answers.
 
+#[cfg(test)]
+mod crash_tests;
+mod error;
+mod open_calls;
+mod open_record;
+mod period;
+mod query;
+mod recover;
+mod row;
+mod schema;
 mod settings;
+mod store;
+mod stored_call;
+mod totals;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use error::LedgerError;
+pub use open_calls::{OpenCalls, OpenTicket};
+pub use open_record::OpenCall;
+pub use period::{Period, Span};
+pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
+pub use recover::{Recovered, recover};
 pub use settings::{Durability, Settings};
+pub use store::Ledger;
+pub use stored_call::{
+    StoredAnswer, StoredCall, StoredCaller, StoredCharge, StoredChargeLine, StoredRequest,
+    StoredUsage,
+};
+pub use totals::{PeriodTotal, PeriodTotals, Totals};
+
+/// How often the writer asks the disk to keep what was written, under default durability.
+pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The SQLite file of the ledger in that directory.
+pub fn ledger_file(directory: &std::path::Path) -> PathBuf {
+    directory.join("ledger.sqlite3")
+}

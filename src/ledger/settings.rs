@@ -16,6 +16,37 @@ pub struct Settings {
     pub segment_bytes_max: u64,
 }
 
+impl Settings {
+    /// The default settings for a ledger in this directory.
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The longest span of calls that a loss of power can take from the ledger; `None` when it
+    /// can take none. The death of the process alone never takes any.
+    pub fn power_loss_window(&self) -> Option<Duration> {
+        match self.durability {
+            Durability::Default => Some(super::SYNC_INTERVAL + self.commit_interval),
+            Durability::Strict => None,
+        }
+    }
+
+    pub(super) fn ledger_file(&self) -> PathBuf {
+        super::ledger_file(&self.directory)
+    }
+
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.directory.join("ledger.lock")
+    }
+
+    pub(super) fn open_calls_directory(&self) -> PathBuf {
+        self.directory.join("open-calls")
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

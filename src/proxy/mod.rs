@@ -1,7 +1,27 @@
-//! The call, top to bottom: the one place where the rooms meet on the request path.
+//! The request path: the only place where rooms meet.
+//!
+//! `service` is one call, top to bottom. From the first upstream byte a call is one object
+//! (`live`) in a guard (`answer`); when a client leaves, `drain` reads on; `settle` turns the
+//! end of each call into one entry.
 
+mod answer;
+mod drain;
+mod live;
+mod open_set;
+mod refusal;
+mod service;
 mod settings;
+mod settle;
+mod skew;
+mod world;
 
+pub use answer::AnswerBody;
+pub use drain::Drains;
+pub use open_set::OpenSet;
+pub use refusal::{Refusal, RefusalKind, Row, refusals_markdown};
+pub use service::Service;
 pub use settings::{
     LedgerFull, ListenerSettings, PriceUnknown, ShutdownSettings, TlsSettings, WhenSettings,
 };
+pub use settle::{Permit, Settlement, Settler, entry_of_lost_call, queue};
+pub use world::{Gates, World};

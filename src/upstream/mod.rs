@@ -1,5 +1,21 @@
-//! The road to Bedrock: connections, credentials, signatures.
+//! The road to Bedrock: targets, connections, credentials, one exchange at a time.
+//!
+//! This room knows nothing of callers, prices or ledgers.
 
+mod connect;
+mod credentials;
+mod error;
+mod exchange;
+mod pool;
+mod request_body;
 mod settings;
+mod target;
 
+pub use connect::TrustError;
+pub use credentials::{CredentialRefresher, CredentialStore};
+pub use error::UpstreamError;
+pub use exchange::{Exchange, Failed, Patience};
+pub use pool::Pool;
+pub use request_body::RequestBody;
 pub use settings::{CredentialSettings, HttpProxy, Settings};
+pub use target::{InvalidTarget, Target, Targets};

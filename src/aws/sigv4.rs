@@ -1,0 +1,420 @@
+//! Signature Version 4: signs what we send upstream.
+//!
+//! The canonical request is ours, the HMAC is the AWS crate's, and tests cross the two. A signing
+//! key (four HMACs) is made once per credential, day, region and service and then kept.
+//! Bedrock signs like every service but S3: the path as it stands on the wire is encoded once
+//! more (AWS general reference, "Create a canonical request").
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::domain::Timestamp;
+
+/// An AWS credential. Prints without its secrets.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The access key id, such as `AKIA...`.
+    pub access_key_id: Arc<str>,
+    /// The secret access key.
+    pub secret_access_key: Arc<str>,
+    /// The session token of a temporary credential.
+    pub session_token: Option<Arc<str>>,
+    /// When it stops working; `None` for a lasting one.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key_id", &self.access_key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is signed: the request as it will stand on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Signable<'a> {
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The path exactly as sent, without the query.
+    pub path: &'a str,
+    /// The query exactly as sent, without `?`; empty for none.
+    pub query: &'a str,
+    /// The `Host` header that will be sent.
+    pub host: &'a str,
+    /// Lower-case hex SHA-256 of the body.
+    pub body_sha256: &'a str,
+}
+
+/// Where a signature is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The region of the host that is called.
+    pub region: &'a str,
+    /// The signing name of the service: `bedrock`.
+    pub service: &'a str,
+}
+
+/// Signs requests, keeping the signing keys of the scopes it has seen.
+#[derive(Default)]
+pub struct Signer {
+    keys: Mutex<Vec<CachedKey>>,
+}
+
+struct CachedKey {
+    access_key_id: Arc<str>,
+    day: [u8; 8],
+    region: Box<str>,
+    service: Box<str>,
+    key: Arc<[u8]>,
+}
+
+impl Signer {
+    /// Signs: sets `x-amz-date`, `x-amz-security-token` where there is one, and `authorization`.
+    ///
+    /// Signed are `host`, `content-type`, and the `x-amz-*` and `x-amzn-*` headers present: as
+    /// few as Bedrock needs, so that nothing on the way breaks the signature. A header value
+    /// that is not visible ASCII is left unsigned.
+    pub fn sign(
+        &self,
+        request: Signable<'_>,
+        headers: &mut HeaderMap,
+        scope: Scope<'_>,
+        credentials: &Credentials,
+        now: Timestamp,
+    ) {
+        let date = amz_date(now);
+        let day = date.get(..8).unwrap_or_default();
+        insert(headers, HeaderName::from_static("x-amz-date"), &date);
+        if let Some(token) = &credentials.session_token {
+            insert(
+                headers,
+                HeaderName::from_static("x-amz-security-token"),
+                token,
+            );
+        }
+        let (canonical, signed_headers) = canonical_request(request, headers);
+        let hash = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
+        let Scope { region, service } = scope;
+        let to_sign =
+            format!("AWS4-HMAC-SHA256\n{date}\n{day}/{region}/{service}/aws4_request\n{hash}");
+        let key = self.key(credentials, day, scope, now);
+        let signature = calculate_signature(&*key, to_sign.as_bytes());
+        let access_key_id = &credentials.access_key_id;
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={access_key_id}/{day}/{region}/{service}/aws4_request, \
+             SignedHeaders={signed_headers}, Signature={signature}"
+        );
+        insert(headers, header::AUTHORIZATION, &authorization);
+    }
+
+    fn key(
+        &self,
+        credentials: &Credentials,
+        day: &str,
+        scope: Scope<'_>,
+        now: Timestamp,
+    ) -> Arc<[u8]> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = keys.iter().find(|cached| {
+            cached.day == day.as_bytes()
+                && *cached.region == *scope.region
+                && *cached.service == *scope.service
+                && cached.access_key_id == credentials.access_key_id
+        });
+        if let Some(cached) = found {
+            return Arc::clone(&cached.key);
+        }
+        let since = Duration::from_millis(u64::try_from(now.unix_ms()).unwrap_or(0));
+        let secret = &credentials.secret_access_key;
+        let key = generate_signing_key(secret, UNIX_EPOCH + since, scope.region, scope.service);
+        let key: Arc<[u8]> = key.as_ref().into();
+        if keys.len() >= CACHED_KEYS_MAX {
+            keys.clear();
+        }
+        if let Ok(day) = day.as_bytes().try_into() {
+            keys.push(CachedKey {
+                access_key_id: Arc::clone(&credentials.access_key_id),
+                day,
+                region: scope.region.into(),
+                service: scope.service.into(),
+                key: Arc::clone(&key),
+            });
+        }
+        key
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// `20261122T235959Z`, the form of `x-amz-date`.
+fn amz_date(now: Timestamp) -> String {
+    let instant = jiff::Timestamp::from_millisecond(now.unix_ms()).unwrap_or_default();
+    let t = jiff::tz::Offset::UTC.to_datetime(instant);
+    format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        t.year(),
+        t.month(),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second()
+    )
+}
+
+/// The canonical request and its list of signed headers.
+fn canonical_request(request: Signable<'_>, headers: &HeaderMap) -> (String, String) {
+    let mut signed: Vec<(&str, &str)> = headers
+        .iter()
+        .filter(|(name, _)| is_signed(name))
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect();
+    signed.push(("host", request.host));
+    signed.sort_by_key(|(name, _)| *name);
+
+    let mut canonical = String::with_capacity(1024);
+    canonical.push_str(request.method);
+    canonical.push('\n');
+    encode_path(request.path, &mut canonical);
+    canonical.push('\n');
+    canonical.push_str(&canonical_query(request.query));
+    canonical.push('\n');
+    let mut names = String::with_capacity(128);
+    let mut last = "";
+    for (name, value) in signed {
+        if name == last {
+            canonical.pop();
+            canonical.push(',');
+        } else {
+            if !names.is_empty() {
+                names.push(';');
+            }
+            names.push_str(name);
+            canonical.push_str(name);
+            canonical.push(':');
+        }
+        push_trimmed(value, &mut canonical);
+        canonical.push('\n');
+        last = name;
+    }
+    canonical.push('\n');
+    canonical.push_str(&names);
+    canonical.push('\n');
+    canonical.push_str(request.body_sha256);
+    (canonical, names)
+}
+
+fn is_signed(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == "content-type" || name.starts_with("x-amz-") || name.starts_with("x-amzn-")
+}
+
+/// A header value without outer spaces, and runs of spaces inside it as one.
+fn push_trimmed(value: &str, out: &mut String) {
+    let mut words = value.split(' ').filter(|word| !word.is_empty());
+    if let Some(first) = words.next() {
+        out.push_str(first);
+    }
+    for word in words {
+        out.push(' ');
+        out.push_str(word);
+    }
+}
+
+/// The wire path encoded once more, `/` kept.
+fn encode_path(path: &str, out: &mut String) {
+    for byte in path.bytes() {
+        if byte == b'/' || is_unreserved(byte) {
+            out.push(char::from(byte));
+        } else {
+            push_percent(byte, out);
+        }
+    }
+}
+
+/// Parameters decoded, encoded strictly, and sorted by name then value.
+fn canonical_query(query: &str) -> String {
+    if query.is_empty() {
+        return String::new();
+    }
+    let canonical = |text: &str| {
+        let mut out = String::with_capacity(text.len());
+        for byte in percent_encoding::percent_decode_str(text) {
+            if is_unreserved(byte) {
+                out.push(char::from(byte));
+            } else {
+                push_percent(byte, &mut out);
+            }
+        }
+        out
+    };
+    let mut pairs: Vec<(String, String)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (canonical(name), canonical(value)))
+        .collect();
+    pairs.sort();
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join("&")
+}
+
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+fn push_percent(byte: u8, out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |nibble: u8| {
+        DIGITS
+            .get(usize::from(nibble))
+            .map_or('0', |d| char::from(*d))
+    };
+    out.push('%');
+    out.push(digit(byte >> 4));
+    out.push(digit(byte & 15));
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(out, "{byte:02x}").unwrap_or_default();
+    }
+    out
+}
+
+/// A few accounts in every region: more means a mistake, and the cache starts anew.
+const CACHED_KEYS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::Credentials as CrateCredentials;
+    use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+    use aws_sigv4::sign::v4::SigningParams;
+
+    use super::*;
+
+    const BODY: &[u8] = br#"{"messages":[]}"#;
+
+    /// The Authorization header that the AWS crate makes for the same request.
+    fn by_the_aws_crate(path_and_query: &str, headers: &[(&str, &str)], token: bool) -> String {
+        let token = token.then(|| "TOKEN/with+chars==".to_owned());
+        let identity = CrateCredentials::new("AKIDEXAMPLE", "SECRET", token, None, "test").into();
+        let params = SigningParams::builder()
+            .identity(&identity)
+            .region("eu-west-1")
+            .name("bedrock")
+            .time(UNIX_EPOCH + Duration::from_secs(1_790_000_000))
+            .settings(SigningSettings::default())
+            .build()
+            .unwrap()
+            .into();
+        let uri = format!("https://bedrock-runtime.eu-west-1.amazonaws.com{path_and_query}");
+        let body = SignableBody::Bytes(BODY);
+        let request = SignableRequest::new("POST", uri, headers.iter().copied(), body).unwrap();
+        let mut signed = http::Request::builder().body(()).unwrap();
+        sign(request, &params)
+            .unwrap()
+            .into_parts()
+            .0
+            .apply_to_request_http1x(&mut signed);
+        signed.headers()["authorization"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    fn by_us(path_and_query: &str, pairs: &[(&str, &str)], token: bool) -> String {
+        let credentials = Credentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: "SECRET".into(),
+            session_token: token.then(|| "TOKEN/with+chars==".into()),
+            expires_at: None,
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let (path, query) = path_and_query
+            .split_once('?')
+            .unwrap_or((path_and_query, ""));
+        let body_sha256 = hex(digest(&SHA256, BODY).as_ref());
+        let request = Signable {
+            method: "POST",
+            path,
+            query,
+            host: "bedrock-runtime.eu-west-1.amazonaws.com",
+            body_sha256: &body_sha256,
+        };
+        let scope = Scope {
+            region: "eu-west-1",
+            service: "bedrock",
+        };
+        let now = Timestamp::from_unix_ms(1_790_000_000_000);
+        let signer = Signer::default();
+        signer.sign(request, &mut headers, scope, &credentials, now);
+        let first = headers["authorization"].clone();
+        headers.remove("authorization");
+        signer.sign(request, &mut headers, scope, &credentials, now);
+        assert_eq!(
+            headers["authorization"], first,
+            "the cached key signs like the first"
+        );
+        first.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn signatures_equal_those_of_the_aws_crate() {
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-amzn-bedrock-service-tier", "priority"),
+            ("x-amz-user-agent", "aws-sdk-js/3.1   os/linux"),
+        ];
+        let paths = [
+            "/model/anthropic.claude-3-5-sonnet-20241022-v2%3A0/converse",
+            "/model/anthropic.claude-3-5-sonnet-20241022-v2:0/invoke",
+            "/model/arn:aws:bedrock:us-east-1:123456789012:inference-profile%2Fabc/invoke",
+            "/async-invoke?statusEquals=Completed&maxResults=5&a=b%20c&a=B",
+            "/async-invoke?submitTimeAfter=2026-01-01T00%3A00%3A00Z",
+        ];
+        for path in paths {
+            for token in [false, true] {
+                assert_eq!(
+                    by_us(path, &headers, token),
+                    by_the_aws_crate(path, &headers, token)
+                );
+                assert_eq!(
+                    by_us(path, &[], token),
+                    by_the_aws_crate(path, &[], token),
+                    "{path}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_credential_prints_without_its_secret() {
+        let credentials = Credentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: "TOPSECRET".into(),
+            session_token: Some("TOKEN".into()),
+            expires_at: None,
+        };
+        let printed = format!("{credentials:?}");
+        assert!(!printed.contains("TOPSECRET") && !printed.contains("TOKEN"));
+    }
+}

@@ -1,0 +1,117 @@
+//! What can go wrong with the ledger, and what the operator does about it.
+//!
+//! No variant says that a call reached Bedrock: the open-calls record is written before the first
+//! upstream byte, so a failure there means that nothing was sent; a failure to commit an entry
+//! concerns a call that may have been served, and its open-calls record stays until it is settled.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::domain::CallId;
+
+/// A failure of the ledger. Its words hold their cause.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A file or directory of the ledger cannot be created, read or written. Cause: permissions,
+    /// a full or failing disk. From [`super::OpenCalls::append`] it means that nothing was sent
+    /// upstream. Mend: make room or correct the permissions; nothing is lost meanwhile.
+    #[error("cannot {action} {path}: {cause}", path = path.display())]
+    File {
+        /// What was tried, verb first.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+
+    /// Another process owns the directory. Nothing was sent upstream. Mend: stop that process, or
+    /// give this one a directory of its own.
+    #[error(
+        "another process{owner} is writing the ledger in {directory}: stop it, or set \
+         ledger.directory to another directory",
+        directory = directory.display()
+    )]
+    Locked {
+        /// The directory.
+        directory: PathBuf,
+        /// ` (pid N)` where the lock file says so, else empty.
+        owner: String,
+    },
+
+    /// The file was written by a newer version of this program. Nothing was sent upstream. Mend:
+    /// run that version, or restore a backup made before the upgrade.
+    #[error(
+        "the ledger {path} has schema version {found}, this program knows up to {known}: run the \
+         newer program, or restore the backup made before the upgrade",
+        path = path.display()
+    )]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+
+    /// SQLite refused. Cause: a full disk, a damaged file, a lock held by another tool. While
+    /// appending, the calls may have been served: their entries are to be appended again.
+    /// Mend: by SQLite's own words; `PRAGMA integrity_check` tells a damaged file.
+    #[error("cannot {action} in the ledger: {cause}")]
+    Sqlite {
+        /// What was tried, verb first.
+        action: &'static str,
+        /// What SQLite said.
+        cause: rusqlite::Error,
+    },
+
+    /// There is no ledger in that directory. Mend: name the directory that `serve` writes.
+    #[error(
+        "there is no ledger in {directory}: name the directory that `bedrock-meter serve` writes \
+         (ledger.directory) with --ledger",
+        directory = directory.display()
+    )]
+    NoLedger {
+        /// The directory.
+        directory: PathBuf,
+    },
+
+    /// The ledger holds no entry of that call. Cause: a mistyped id, another ledger, or a call
+    /// that is still open. Mend: look again once the call has ended.
+    #[error(
+        "no call {0} in this ledger: check the id (header x-bedrock-meter-call-id); a call that \
+         is still open has no entry yet"
+    )]
+    NoSuchCall(CallId),
+
+    /// A stored value is not what this program writes. Cause: the file was edited by hand. Mend:
+    /// restore the row from a backup.
+    #[error("the ledger holds {value:?} as {column}, which this program never writes")]
+    Damaged {
+        /// The column.
+        column: &'static str,
+        /// What it holds.
+        value: String,
+    },
+}
+
+impl LedgerError {
+    /// Names the file and the action around an error of the operating system.
+    pub(super) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |cause| Self::File {
+            action,
+            path,
+            cause,
+        }
+    }
+
+    /// Names the action around an error of SQLite.
+    pub(super) fn sqlite(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |cause| Self::Sqlite { action, cause }
+    }
+}

@@ -1,0 +1,440 @@
+//! Questions to the ledger: sums by group over a span of time.
+//!
+//! Opens the file read-only, beside the server that writes it. Sums are exact: an amount is
+//! stored as microdollars and femtodollars, each summed by SQLite in 64 bits (which fails rather
+//! than wrap) and joined here.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+
+use super::{LedgerError, Span, StoredCall, ledger_file, stored_call};
+use crate::domain::{CallId, Dimension, Usd};
+
+/// The ledger, open for reading.
+#[derive(Debug)]
+pub struct LedgerReader {
+    connection: Connection,
+}
+
+impl LedgerReader {
+    /// Opens the ledger of a directory; the server may be running.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn open(directory: &Path) -> Result<Self, LedgerError> {
+        let path = ledger_file(directory);
+        if !path.exists() {
+            let directory = directory.to_owned();
+            return Err(LedgerError::NoLedger { directory });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || {
+            let connection = Connection::open_with_flags(&path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(LedgerError::sqlite("open the file"))?;
+        Ok(Self { connection })
+    }
+
+    /// The sums of all calls admitted in a span, in groups, as of one instant.
+    ///
+    /// # Errors
+    /// When SQLite refuses, or a sum of tokens passes 63 bits.
+    pub fn summary(&self, by: &[GroupBy], span: Span) -> Result<Summary, LedgerError> {
+        let read = || {
+            let snapshot = self.connection.unchecked_transaction()?;
+            let groups = groups(&snapshot, by, span)?;
+            let catalogues = catalogues(&snapshot, span)?;
+            snapshot.finish()?;
+            Ok(Summary { groups, catalogues })
+        };
+        read().map_err(LedgerError::sqlite("sum up calls"))
+    }
+
+    /// One call in full.
+    ///
+    /// # Errors
+    /// When the ledger has no such call, or cannot be read.
+    pub fn call(&self, call_id: CallId) -> Result<StoredCall, LedgerError> {
+        let sql = "SELECT * FROM entries WHERE call_id = ?1";
+        let found = self
+            .connection
+            .query_row(sql, [call_id.to_string()], stored_call::read);
+        let found = found.optional();
+        found
+            .map_err(LedgerError::sqlite("read a call"))?
+            .ok_or(LedgerError::NoSuchCall(call_id))
+    }
+}
+
+/// What calls can be grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GroupBy {
+    /// Who pays.
+    Tenant,
+    /// The workload.
+    Application,
+    /// The model's label.
+    Model,
+    /// The operation.
+    Operation,
+    /// The region that was called.
+    Region,
+    /// The tier served, else asked for, else standard.
+    Tier,
+    /// How the call ended.
+    Outcome,
+    /// The UTC day of admission.
+    Day,
+}
+
+impl GroupBy {
+    /// Every grouping.
+    pub const ALL: [Self; 8] = [
+        Self::Tenant,
+        Self::Application,
+        Self::Model,
+        Self::Operation,
+        Self::Region,
+        Self::Tier,
+        Self::Outcome,
+        Self::Day,
+    ];
+
+    /// The word on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Application => "application",
+            Self::Model => "model",
+            Self::Operation => "operation",
+            Self::Region => "region",
+            Self::Tier => "tier",
+            Self::Outcome => "outcome",
+            Self::Day => "day",
+        }
+    }
+
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Application => "application",
+            Self::Model => "model",
+            Self::Operation => "operation",
+            Self::Region => "region",
+            Self::Tier => "coalesce(tier_served, tier_asked, 'standard')",
+            Self::Outcome => "outcome",
+            Self::Day => "strftime('%Y-%m-%d', opened_at / 1000, 'unixepoch')",
+        }
+    }
+}
+
+impl fmt::Display for GroupBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A word that is no grouping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected tenant, application, model, operation, region, tier, outcome or day")]
+pub struct UnknownGroup;
+
+impl FromStr for GroupBy {
+    type Err = UnknownGroup;
+
+    fn from_str(word: &str) -> Result<Self, UnknownGroup> {
+        let found = Self::ALL.into_iter().find(|by| by.name() == word);
+        found.ok_or(UnknownGroup)
+    }
+}
+
+/// What calls of a span sum up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The groups that had a call, in no order.
+    pub groups: Vec<Group>,
+    /// The price catalogues that charged these calls.
+    pub catalogues: Vec<String>,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// One value for each grouping; `None` where calls have none (an operation without a model).
+    pub key: Vec<Option<String>>,
+    /// Its sums.
+    pub sums: Sums,
+}
+
+/// Sums over calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Settled calls.
+    pub calls: u64,
+    /// Those without a price.
+    pub unpriced: u64,
+    /// Those whose usage is an estimate.
+    pub estimated: u64,
+    /// Those whose usage is unknown.
+    pub missing: u64,
+    /// The cost of the calls that have a price.
+    pub cost: Usd,
+    /// The part of it that rests on estimates.
+    pub estimated_cost: Usd,
+    /// Tokens, in the order of [`Sums::TOKENS`].
+    pub tokens: [u64; 6],
+}
+
+impl Sums {
+    /// The dimensions of [`Sums::tokens`].
+    pub const TOKENS: [Dimension; 6] = [
+        Dimension::InputTokens,
+        Dimension::OutputTokens,
+        Dimension::CacheReadTokens,
+        Dimension::CacheWrite5mTokens,
+        Dimension::CacheWrite30mTokens,
+        Dimension::CacheWrite1hTokens,
+    ];
+
+    /// Adds other sums to these.
+    pub fn add(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.unpriced = self.unpriced.saturating_add(other.unpriced);
+        self.estimated = self.estimated.saturating_add(other.estimated);
+        self.missing = self.missing.saturating_add(other.missing);
+        self.cost = self.cost.saturating_add(other.cost);
+        self.estimated_cost = self.estimated_cost.saturating_add(other.estimated_cost);
+        for (mine, others) in self.tokens.iter_mut().zip(other.tokens) {
+            *mine = mine.saturating_add(others);
+        }
+    }
+
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        // No column of the table is ever negative but money, which has its own type.
+        let count = |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, i64>(name)?.unsigned_abs());
+        let money = |micro: &str, femto: &str| {
+            Ok::<_, rusqlite::Error>(Usd::from_split(row.get(micro)?, row.get(femto)?))
+        };
+        let mut tokens = [0; 6];
+        for (sum, dimension) in tokens.iter_mut().zip(Self::TOKENS) {
+            *sum = count(dimension.name())?;
+        }
+        Ok(Self {
+            calls: count("calls")?,
+            unpriced: count("unpriced")?,
+            estimated: count("estimated")?,
+            missing: count("missing")?,
+            cost: money("micro", "femto")?,
+            estimated_cost: money("estimated_micro", "estimated_femto")?,
+            tokens,
+        })
+    }
+}
+
+fn groups(
+    connection: &Connection,
+    by: &[GroupBy],
+    span: Span,
+) -> Result<Vec<Group>, rusqlite::Error> {
+    let mut statement = connection.prepare(&group_sql(by))?;
+    let rows = statement.query_map(bounds(span), |row| {
+        let key: Result<_, _> = (0..by.len()).map(|column| row.get(column)).collect();
+        Ok(Group {
+            key: key?,
+            sums: Sums::read(row)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn group_sql(by: &[GroupBy]) -> String {
+    let keys: String = by.iter().flat_map(|by| [by.sql(), ", "]).collect();
+    let numbers: Vec<String> = (1..=by.len()).map(|column| column.to_string()).collect();
+    // Without a GROUP BY one row would come back even where there is no call.
+    let group = if numbers.is_empty() {
+        "HAVING count(*) > 0".to_owned()
+    } else {
+        format!("GROUP BY {}", numbers.join(", "))
+    };
+    format!("SELECT {keys}{SUMS} FROM entries WHERE opened_at >= ? AND opened_at < ? {group}")
+}
+
+fn catalogues(connection: &Connection, span: Span) -> Result<Vec<String>, rusqlite::Error> {
+    let sql = "SELECT DISTINCT catalogue FROM entries \
+               WHERE opened_at >= ? AND opened_at < ? ORDER BY 1";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map(bounds(span), |row| row.get(0))?;
+    rows.collect()
+}
+
+const fn bounds(span: Span) -> [i64; 2] {
+    [span.from.unix_ms(), span.to.unix_ms()]
+}
+
+const SUMS: &str = "
+    count(*) AS calls,
+    sum(price_status = 'unpriced') AS unpriced,
+    sum(usage_source = 'estimated') AS estimated,
+    sum(usage_source = 'missing') AS missing,
+    ifnull(sum(cost_microusd), 0) AS micro,
+    ifnull(sum(cost_femtousd), 0) AS femto,
+    ifnull(sum(cost_microusd) FILTER (WHERE usage_source = 'estimated'), 0) AS estimated_micro,
+    ifnull(sum(cost_femtousd) FILTER (WHERE usage_source = 'estimated'), 0) AS estimated_femto,
+    ifnull(sum(input_tokens), 0) AS input_tokens,
+    ifnull(sum(output_tokens), 0) AS output_tokens,
+    ifnull(sum(cache_read_tokens), 0) AS cache_read_tokens,
+    ifnull(sum(cache_write_5m_tokens), 0) AS cache_write_5m_tokens,
+    ifnull(sum(cache_write_30m_tokens), 0) AS cache_write_30m_tokens,
+    ifnull(sum(cache_write_1h_tokens), 0) AS cache_write_1h_tokens";
+
+/// The writer blocks readers only while the file is migrated.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{
+        CallId, Charge, Entry, PriceStatus, TenantId, Timestamp, UnpricedReason, UsageSource,
+    };
+    use crate::ledger::store::tests::entry;
+    use crate::ledger::{Ledger, Settings};
+
+    /// Tenant, day, femtodollars (`None` is unpriced), input tokens, estimated.
+    type Drawn = (u8, i64, Option<i128>, u64, bool);
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn drawn() -> impl Strategy<Value = Drawn> {
+        let amount = prop::option::weighted(0.8, 0..4_000_000_000_000_000_000_i128);
+        (0..4_u8, 0..3_i64, amount, 0..1_000_000_u64, any::<bool>())
+    }
+
+    fn entry_of((tenant, day, femto, tokens, estimated): Drawn) -> Entry {
+        let mut entry = entry();
+        entry.call_id = CallId::generate();
+        entry.tenant = TenantId::new(&format!("t{tenant}")).unwrap();
+        entry.opened_at = Timestamp::from_unix_ms(day * DAY_MS + 17);
+        entry.reading.usage.set(Dimension::InputTokens, tokens);
+        if estimated {
+            entry.reading.source = UsageSource::Estimated;
+        }
+        entry.charge = match femto {
+            Some(femto) => Charge {
+                status: PriceStatus::Priced,
+                lines: Vec::new(),
+                total: Some(Usd::from_femto(femto)),
+            },
+            None => Charge::unpriced(UnpricedReason::UnknownModel),
+        };
+        entry
+    }
+
+    fn ledger_of(entries: &[Entry]) -> (tempfile::TempDir, Ledger, LedgerReader) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        ledger.append(entries).unwrap();
+        let reader = LedgerReader::open(directory.path()).unwrap();
+        (directory, ledger, reader)
+    }
+
+    fn days(from: i64, to: i64) -> Span {
+        Span {
+            from: Timestamp::from_unix_ms(from * DAY_MS),
+            to: Timestamp::from_unix_ms(to * DAY_MS),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn sums_equal_a_count_by_hand(calls in prop::collection::vec(drawn(), 0..40), to in 0..4_i64) {
+            let entries: Vec<Entry> = calls.iter().copied().map(entry_of).collect();
+            let (_directory, _ledger, reader) = ledger_of(&entries);
+            // tenant -> calls, unpriced, femtodollars, femtodollars of estimates, input tokens
+            let mut expected: BTreeMap<String, (u64, u64, i128, i128, u64)> = BTreeMap::new();
+            for (tenant, day, femto, tokens, estimated) in calls {
+                if day >= to {
+                    continue;
+                }
+                let sums = expected.entry(format!("t{tenant}")).or_default();
+                sums.0 += 1;
+                sums.1 += u64::from(femto.is_none());
+                sums.2 += femto.unwrap_or(0);
+                sums.3 += if estimated { femto.unwrap_or(0) } else { 0 };
+                sums.4 += tokens;
+            }
+            let found = reader.summary(&[GroupBy::Tenant], days(0, to)).unwrap();
+            let found = found.groups.into_iter().map(|group| {
+                let sums = group.sums;
+                let costs = (sums.cost.femto(), sums.estimated_cost.femto());
+                let key = group.key[0].clone().unwrap();
+                (key, (sums.calls, sums.unpriced, costs.0, costs.1, sums.tokens[0]))
+            });
+            prop_assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
+        }
+    }
+
+    #[test]
+    fn every_grouping_adds_up_to_the_same_total() {
+        let entries: Vec<Entry> = (0..20_u8)
+            .map(|n| entry_of((n % 3, i64::from(n % 2), Some(i128::from(n) + 1), 5, n == 7)))
+            .collect();
+        let (_directory, _ledger, reader) = ledger_of(&entries);
+        for by in GroupBy::ALL {
+            let groups = reader.summary(&[by], days(0, 3)).unwrap().groups;
+            let mut total = Sums::default();
+            for group in &groups {
+                total.add(&group.sums);
+            }
+            assert_eq!((total.calls, total.cost.femto()), (20, 210), "{by}");
+            assert_eq!(by.name().parse(), Ok(by));
+        }
+    }
+
+    #[test]
+    fn sums_past_nine_million_dollars_neither_wrap_nor_round() {
+        let nine_million = Some(9_000_000_000_000_000_000_000_i128 + 1);
+        let entries: Vec<Entry> = (0..50)
+            .map(|_| entry_of((0, 0, nine_million, 0, false)))
+            .collect();
+        let (_directory, _ledger, reader) = ledger_of(&entries);
+        let groups = reader.summary(&[], days(0, 1)).unwrap().groups;
+        assert_eq!(groups[0].sums.cost.to_string(), "450000000.00000000000005");
+    }
+
+    #[test]
+    fn a_span_without_calls_has_no_group() {
+        let (_directory, _ledger, reader) = ledger_of(&[entry_of((0, 0, None, 0, false))]);
+        for by in [&[][..], &[GroupBy::Tenant]] {
+            assert_eq!(reader.summary(by, days(5, 6)).unwrap(), Summary::default());
+        }
+    }
+
+    #[test]
+    fn a_ledger_whose_writer_is_gone_can_be_read() {
+        let (directory, ledger, reader) = ledger_of(&[entry_of((0, 0, Some(1), 0, false))]);
+        drop((reader, ledger));
+        let reader = LedgerReader::open(directory.path()).unwrap();
+        assert_eq!(reader.summary(&[], days(0, 1)).unwrap().groups.len(), 1);
+    }
+
+    #[test]
+    fn no_ledger_and_no_call_are_told_apart() {
+        let (directory, _ledger, reader) = ledger_of(&[]);
+        let missing = reader.call(CallId::generate());
+        assert!(matches!(missing, Err(LedgerError::NoSuchCall(_))));
+        let nowhere = LedgerReader::open(&directory.path().join("nowhere"));
+        assert!(matches!(nowhere, Err(LedgerError::NoLedger { .. })));
+    }
+}

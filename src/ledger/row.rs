@@ -1,0 +1,162 @@
+//! One entry as a row of the table `entries`: which column holds what.
+//!
+//! Knows the columns and their order, not when rows are written.
+
+use std::borrow::Cow;
+
+use rusqlite::{Statement, params};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    Charge, Dimension, Entry, Latency, ModelRef, PriceStatus, ServiceTier, UnpricedReason, Usage,
+    UsageReason, Usd,
+};
+
+/// Adds a row, or nothing when the call has its row already.
+///
+/// Only a repeated call id is let pass: `INSERT OR IGNORE` would also swallow a row that breaks
+/// another constraint.
+pub(super) const INSERT: &str = "
+INSERT INTO entries VALUES (
+    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+    ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38,
+    ?39, ?40, ?41, ?42, ?43, ?44
+) ON CONFLICT (call_id) DO NOTHING";
+
+/// Runs [`INSERT`] for one entry.
+pub(super) fn insert(statement: &mut Statement<'_>, entry: &Entry) -> Result<(), rusqlite::Error> {
+    let model = entry.model.as_ref();
+    let reading = &entry.reading;
+    let tokens = |dimension| reading.usage.get(&dimension).map(integer);
+    let price = Price::of(&entry.charge);
+    statement.execute(params![
+        entry.call_id.to_string(),
+        entry.opened_at.unix_ms(),
+        entry.settled_at.unix_ms(),
+        entry.tenant.as_str(),
+        entry.application.as_str(),
+        entry.user.as_deref(),
+        entry.session.as_deref(),
+        entry.operation.name(),
+        model.map(|model| &*model.asked),
+        model.map(ModelRef::label),
+        model.and_then(|model| model.base.as_deref()),
+        model.map(|model| model.geography.name()),
+        entry.region.as_str(),
+        entry.tier_asked.as_ref().map(ServiceTier::name),
+        reading.served_tier.as_ref().map(ServiceTier::name),
+        reading.served_latency.map(Latency::name),
+        reading.invoked_model.as_deref(),
+        entry.outcome.name(),
+        entry.status,
+        entry.error_class.as_deref(),
+        entry.aws_request_id.as_deref(),
+        entry.sdk_invocation_id.as_deref(),
+        entry.sdk_attempt,
+        integer(entry.request_bytes),
+        integer(entry.response_bytes),
+        entry.first_byte_ms.map(integer),
+        integer(entry.duration_ms),
+        reading.source.name(),
+        reading.reason.map(UsageReason::name),
+        reading.read_from,
+        reading.disagreement,
+        tokens(Dimension::InputTokens),
+        tokens(Dimension::OutputTokens),
+        tokens(Dimension::CacheReadTokens),
+        tokens(Dimension::CacheWrite5mTokens),
+        tokens(Dimension::CacheWrite30mTokens),
+        tokens(Dimension::CacheWrite1hTokens),
+        units(&reading.usage),
+        price.status.name(),
+        price.status.reason().map(UnpricedReason::name),
+        price.cost.map(|(micro, _)| micro),
+        price.cost.map(|(_, femto)| femto),
+        price.lines,
+        &*entry.catalogue,
+    ])?;
+    Ok(())
+}
+
+/// One charge line in the JSON of column `lines`.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct StoredLine<'a> {
+    /// What was counted.
+    #[serde(borrow)]
+    pub(super) dimension: Cow<'a, str>,
+    /// How many.
+    pub(super) quantity: u64,
+    /// The catalogue row.
+    #[serde(borrow)]
+    pub(super) rate: Cow<'a, str>,
+    /// Femtodollars for one unit: text, because it can pass 64 bits.
+    pub(super) femtousd_per_unit: String,
+}
+
+/// The money columns.
+struct Price {
+    status: PriceStatus,
+    cost: Option<(i64, i64)>,
+    lines: Option<String>,
+}
+
+impl Price {
+    fn of(charge: &Charge) -> Self {
+        let cost = charge.total.map(Usd::split_micro);
+        match cost {
+            Some(None) => Self {
+                status: PriceStatus::Unpriced(UnpricedReason::OutOfRange),
+                cost: None,
+                lines: None,
+            },
+            Some(Some(cost)) => Self {
+                status: charge.status.clone(),
+                cost: Some(cost),
+                lines: lines(charge),
+            },
+            None => Self {
+                status: charge.status.clone(),
+                cost: None,
+                lines: lines(charge),
+            },
+        }
+    }
+}
+
+fn lines(charge: &Charge) -> Option<String> {
+    let stored = charge.lines.iter().map(|line| StoredLine {
+        dimension: line.dimension.name().into(),
+        quantity: line.quantity,
+        rate: (&*line.rate.id).into(),
+        femtousd_per_unit: line.rate.per_unit.femto().to_string(),
+    });
+    let stored: Vec<_> = stored.collect();
+    json_unless(stored.is_empty(), &stored)
+}
+
+/// The quantities that have no column of their own, as a JSON object.
+fn units(usage: &Usage) -> Option<String> {
+    let named = usage
+        .iter()
+        .filter_map(|(dimension, quantity)| match dimension {
+            Dimension::Named(name) => Some((name.to_string(), quantity.into())),
+            Dimension::InputTokens
+            | Dimension::OutputTokens
+            | Dimension::CacheReadTokens
+            | Dimension::CacheWrite5mTokens
+            | Dimension::CacheWrite30mTokens
+            | Dimension::CacheWrite1hTokens => None,
+        });
+    let named: serde_json::Map<String, serde_json::Value> = named.collect();
+    json_unless(named.is_empty(), &named)
+}
+
+fn json_unless(empty: bool, value: &impl Serialize) -> Option<String> {
+    // Strings, integers and maps with text keys always serialise.
+    (!empty).then(|| serde_json::to_string(value).unwrap_or_default())
+}
+
+/// SQLite's integers end at 2^63 - 1, far past any count of tokens, bytes or milliseconds.
+fn integer(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,391 @@
+//! The SQLite file: who may write it, and how entries get in.
+//!
+//! Blocking: it belongs on the writer's own thread. Knows no queue; batches are its caller's.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{Durability, LedgerError, SYNC_INTERVAL, Settings, open_calls, row, schema};
+use crate::domain::{CallId, Entry};
+
+/// The ledger, open for writing. One process at a time.
+#[derive(Debug)]
+pub struct Ledger {
+    connection: Connection,
+    /// SQLite's write-ahead log: asking the disk to keep it keeps every commit.
+    log_file: PathBuf,
+    /// When what was appended since was last on disk; `None` when nothing is outstanding.
+    unsynced_since: Option<Instant>,
+    durability: Durability,
+    /// Segments of the open-calls log that the process before left.
+    left_open: Vec<PathBuf>,
+    /// Held, not read: the lock on the directory ends with it.
+    _lock: File,
+}
+
+impl Ledger {
+    /// Opens the ledger in the directory of the settings, making what does not exist and
+    /// migrating what is older.
+    ///
+    /// # Errors
+    /// When the directory cannot be written, another process owns it, the file was written by a
+    /// newer program, or SQLite refuses.
+    pub fn open(settings: &Settings) -> Result<Self, LedgerError> {
+        let directory = &settings.directory;
+        fs::create_dir_all(directory).map_err(LedgerError::file("create", directory))?;
+        let lock = lock(settings)?;
+        let path = settings.ledger_file();
+        let mut connection =
+            Connection::open(&path).map_err(LedgerError::sqlite("open the file"))?;
+        prepare(&connection, settings.durability)
+            .map_err(LedgerError::sqlite("set the journal mode"))?;
+        schema::migrate(&mut connection, &path)?;
+        let left_open = open_calls::segments(&settings.open_calls_directory())?;
+        Ok(Self {
+            connection,
+            log_file: write_ahead_log(&path),
+            unsynced_since: None,
+            durability: settings.durability,
+            left_open: left_open.into_iter().map(|(_, path)| path).collect(),
+            _lock: lock,
+        })
+    }
+
+    /// Adds entries in one transaction: all or, on an error, none. An entry whose call has its
+    /// row already changes nothing, so a batch may be given again.
+    ///
+    /// # Errors
+    /// When SQLite refuses; the entries are to be given again.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.insert(entries)
+            .map_err(LedgerError::sqlite("append entries"))?;
+        if self.durability == Durability::Default {
+            self.unsynced_since.get_or_insert_with(Instant::now);
+        }
+        self.sync_if_due()
+    }
+
+    /// Asks the disk to keep what was appended, when that is [`SYNC_INTERVAL`] old. Appending
+    /// does it by itself; a writer that has nothing to append calls it on its tick.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync_if_due(&mut self) -> Result<(), LedgerError> {
+        match self.unsynced_since {
+            Some(since) if since.elapsed() >= SYNC_INTERVAL => self.sync(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Asks the disk to keep everything that was appended: at shutdown, and before anything is
+    /// deleted that could replace it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&mut self) -> Result<(), LedgerError> {
+        if self.unsynced_since.is_some() {
+            File::open(&self.log_file)
+                .and_then(|log| log.sync_data())
+                .map_err(LedgerError::file("sync", &self.log_file))?;
+            self.unsynced_since = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the call has its entry.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn contains(&self, call_id: CallId) -> Result<bool, LedgerError> {
+        let found = self.connection().query_row(
+            "SELECT 1 FROM entries WHERE call_id = ?1",
+            [call_id.to_string()],
+            |_row| Ok(()),
+        );
+        let found = found.optional();
+        Ok(found
+            .map_err(LedgerError::sqlite("look up a call"))?
+            .is_some())
+    }
+
+    /// The segments that the process before left; none the second time.
+    pub(super) fn take_left_open(&mut self) -> Vec<PathBuf> {
+        mem::take(&mut self.left_open)
+    }
+
+    /// The connection, for queries of this room.
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn insert(&mut self, entries: &[Entry]) -> Result<(), rusqlite::Error> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut statement = transaction.prepare(row::INSERT)?;
+            for entry in entries {
+                row::insert(&mut statement, entry)?;
+            }
+        }
+        transaction.commit()
+    }
+}
+
+/// Readers never block the writer in WAL mode; the writer waits for another tool's short lock.
+fn prepare(connection: &Connection, durability: Durability) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", synchronous(durability))?;
+    connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_KEPT)
+}
+
+/// `FULL` syncs the write-ahead log at each commit, `NORMAL` only before a checkpoint; between
+/// checkpoints [`Ledger::sync_if_due`] does.
+const fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Default => "normal",
+        Durability::Strict => "full",
+    }
+}
+
+fn write_ahead_log(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Takes the lock of the directory and writes into it who holds it.
+fn lock(settings: &Settings) -> Result<File, LedgerError> {
+    let path = settings.lock_file();
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let mut file = options
+        .open(&path)
+        .map_err(LedgerError::file("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(LedgerError::Locked {
+                directory: settings.directory.clone(),
+                owner: owner(&mut file),
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(LedgerError::file("lock", path)(source)),
+    }
+    let note = format!("{}\n", std::process::id());
+    file.set_len(0)
+        .and_then(|()| file.write_all(note.as_bytes()))
+        .map_err(LedgerError::file("write", path))?;
+    Ok(file)
+}
+
+/// ` (pid N)`, from what the owner wrote into the lock file.
+fn owner(file: &mut File) -> String {
+    let mut pid = String::new();
+    match file.read_to_string(&mut pid) {
+        Ok(_) if !pid.trim().is_empty() => format!(" (pid {})", pid.trim()),
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
+/// A backup or a checkpoint by another tool holds the lock for moments.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After a checkpoint the write-ahead log is cut back to this size.
+const JOURNAL_BYTES_KEPT: i64 = 64 << 20;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::{
+        ApplicationId, Charge, ChargeLine, Dimension, Operation, Outcome, Rate, Reading, Region,
+        TenantId, Timestamp, Usage, UsageReason, Usd,
+    };
+    use crate::ledger::OpenCall;
+
+    /// A priced call of 1,200 input and 34 output tokens: 1200 x 0.000003 + 34 x 0.000015.
+    pub(in crate::ledger) fn entry() -> Entry {
+        let usage: Usage = [
+            (Dimension::InputTokens, 1200),
+            (Dimension::OutputTokens, 34),
+        ]
+        .into_iter()
+        .collect();
+        let line = |dimension: Dimension, quantity, femto| {
+            let per_unit = Usd::from_femto(femto);
+            let amount = per_unit.checked_mul(quantity).unwrap();
+            let id = Arc::from("rate-1");
+            ChargeLine {
+                dimension,
+                quantity,
+                rate: Rate { id, per_unit },
+                amount,
+            }
+        };
+        let lines = vec![
+            line(Dimension::InputTokens, 1200, 3_000_000_000),
+            line(Dimension::OutputTokens, 34, 15_000_000_000),
+        ];
+        Entry {
+            call_id: CallId::generate(),
+            opened_at: Timestamp::from_unix_ms(1_795_300_000_123),
+            settled_at: Timestamp::from_unix_ms(1_795_300_001_456),
+            tenant: TenantId::new("search").unwrap(),
+            application: ApplicationId::new("indexer").unwrap(),
+            user: Some("u-1".into()),
+            session: None,
+            operation: Operation::Converse,
+            model: None,
+            region: Region::new("us-east-1").unwrap(),
+            tier_asked: None,
+            outcome: Outcome::Success,
+            status: Some(200),
+            error_class: None,
+            aws_request_id: Some("aws-1".into()),
+            sdk_invocation_id: None,
+            sdk_attempt: Some(1),
+            request_bytes: 800,
+            response_bytes: 900,
+            first_byte_ms: Some(40),
+            duration_ms: 1333,
+            reading: Reading::reported(usage, "body"),
+            charge: Charge::of(lines),
+            catalogue: "2026-11-01".into(),
+        }
+    }
+
+    /// What an open call becomes: an estimate without a price.
+    pub(in crate::ledger) fn entry_of(call: &OpenCall) -> Entry {
+        Entry {
+            call_id: call.call_id,
+            opened_at: call.opened_at,
+            model: call.model.clone(),
+            reading: Reading::missing(UsageReason::ProcessDied),
+            charge: Charge::unpriced(crate::domain::UnpricedReason::UsageMissing),
+            ..entry()
+        }
+    }
+
+    /// Every call id in the ledger, sorted.
+    pub(in crate::ledger) fn call_ids(ledger: &Ledger) -> Vec<String> {
+        let sql = "SELECT call_id FROM entries ORDER BY call_id";
+        let mut statement = ledger.connection().prepare(sql).unwrap();
+        let ids = statement.query_map((), |row| row.get(0)).unwrap();
+        ids.map(Result::unwrap).collect()
+    }
+
+    fn text(ledger: &Ledger, sql: &str) -> Option<String> {
+        let read = ledger.connection().query_row(sql, (), |row| row.get(0));
+        read.unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_readable_by_people() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        ledger.append(&[entry()]).unwrap();
+        let check = |sql: &str, expected: Option<&str>| {
+            assert_eq!(text(&ledger, sql).as_deref(), expected, "{sql}");
+        };
+        check(
+            "SELECT opened_at FROM calls",
+            Some("2026-11-21T22:26:40.123Z"),
+        );
+        check("SELECT tenant FROM calls", Some("search"));
+        check("SELECT cost_usd FROM calls", Some("0.004110000000000"));
+        check("SELECT cache_read_tokens || '' FROM calls", None);
+        check("SELECT sum(quantity) || '' FROM charge_lines", Some("1234"));
+        check(
+            "SELECT femtousd_per_unit FROM charge_lines WHERE dimension = 'output_tokens'",
+            Some("15000000000"),
+        );
+        check("PRAGMA journal_mode", Some("wal"));
+    }
+
+    #[test]
+    fn appending_again_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        let first = entry();
+        let mut second = entry();
+        ledger.append(&[first.clone(), first.clone()]).unwrap();
+        second.call_id = first.call_id;
+        second.tenant = TenantId::new("other").unwrap();
+        ledger.append(&[second]).unwrap();
+        assert_eq!(call_ids(&ledger), [first.call_id.to_string()]);
+        let tenant = text(&ledger, "SELECT tenant FROM entries");
+        assert_eq!(tenant.as_deref(), Some("search"));
+        assert!(ledger.contains(first.call_id).unwrap());
+        assert!(!ledger.contains(CallId::generate()).unwrap());
+    }
+
+    #[test]
+    fn entries_outlive_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::in_directory(directory.path());
+        Ledger::open(&settings).unwrap().append(&[entry()]).unwrap();
+        assert_eq!(call_ids(&Ledger::open(&settings).unwrap()).len(), 1);
+    }
+
+    #[test]
+    fn a_directory_has_one_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::in_directory(directory.path());
+        let owner = Ledger::open(&settings).unwrap();
+        let refused = Ledger::open(&settings).unwrap_err().to_string();
+        let pid = format!("(pid {})", std::process::id());
+        assert!(refused.contains(&pid), "{refused}");
+        drop(owner);
+        assert!(Ledger::open(&settings).is_ok());
+    }
+
+    #[test]
+    fn an_amount_past_the_columns_is_unpriced_not_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        let mut huge = entry();
+        huge.charge.total = Some(Usd::from_femto(i128::MAX));
+        ledger.append(&[huge]).unwrap();
+        let reason = text(
+            &ledger,
+            "SELECT price_reason FROM entries WHERE cost_microusd IS NULL",
+        );
+        assert_eq!(reason.as_deref(), Some("out_of_range"));
+    }
+
+    #[test]
+    fn units_without_a_column_are_kept_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        let mut search = entry();
+        search
+            .reading
+            .usage
+            .set(Dimension::from_name("search_unit"), 2);
+        ledger.append(&[search]).unwrap();
+        let units = text(&ledger, "SELECT units FROM entries");
+        assert_eq!(units.as_deref(), Some(r#"{"search_unit":2}"#));
+    }
+
+    #[test]
+    fn syncing_works_under_both_durabilities() {
+        for durability in [Durability::Default, Durability::Strict] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut settings = Settings::in_directory(directory.path());
+            settings.durability = durability;
+            let mut ledger = Ledger::open(&settings).unwrap();
+            ledger.append(&[entry()]).unwrap();
+            ledger.sync().unwrap();
+            assert!(ledger.unsynced_since.is_none());
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One call as the ledger keeps it, read back in full: the shape that `explain` prints and the
+//! admin API sends. Names are those of the columns; money is decimal text.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use rusqlite::Row;
+use rusqlite::types::Type;
+use serde::{Serialize, Serializer};
+
+use super::query::Sums;
+use super::row::StoredLine;
+use crate::domain::{Timestamp, Usd};
+
+/// One settled call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredCall {
+    /// Identifies the call.
+    pub call_id: String,
+    /// When it was admitted.
+    #[serde(serialize_with = "text")]
+    pub opened_at: Timestamp,
+    /// When it was settled.
+    #[serde(serialize_with = "text")]
+    pub settled_at: Timestamp,
+    /// Who called.
+    pub caller: StoredCaller,
+    /// What was asked.
+    pub request: StoredRequest,
+    /// How it ended.
+    pub answer: StoredAnswer,
+    /// What was used, and how surely that is known.
+    pub usage: StoredUsage,
+    /// What it costs, and why.
+    pub charge: StoredCharge,
+}
+
+/// Who called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredCaller {
+    /// Who pays.
+    pub tenant: String,
+    /// Which workload.
+    pub application: String,
+    /// The user, as the identity settings allow it to be kept.
+    pub user: Option<String>,
+    /// The session or run.
+    pub session: Option<String>,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredRequest {
+    /// The operation.
+    pub operation: String,
+    /// The model as asked for: id or ARN.
+    pub model_asked: Option<String>,
+    /// The model's label in metrics and reports.
+    pub model: Option<String>,
+    /// The model's id without prefix.
+    pub base_model: Option<String>,
+    /// `in-region`, `global` or the prefix of a geographic profile.
+    pub geography: Option<String>,
+    /// The region that was called.
+    pub region: String,
+    /// The tier that was asked for.
+    pub tier_asked: Option<String>,
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// The same for all attempts of one SDK call.
+    pub sdk_invocation_id: Option<String>,
+    /// Which attempt this was, from 1.
+    pub sdk_attempt: Option<u16>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredAnswer {
+    /// The outcome.
+    pub outcome: String,
+    /// The HTTP status.
+    pub status: Option<u16>,
+    /// The error class.
+    pub error_class: Option<String>,
+    /// `x-amzn-requestid`.
+    pub aws_request_id: Option<String>,
+    /// Bytes of the body that were read.
+    pub bytes: u64,
+    /// Milliseconds from admission to the first byte of the body.
+    pub first_byte_ms: Option<u64>,
+    /// Milliseconds from admission to the end.
+    pub duration_ms: u64,
+}
+
+/// What was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredUsage {
+    /// `reported`, `estimated` or `missing`.
+    pub source: String,
+    /// Why it is not reported.
+    pub reason: Option<String>,
+    /// Where in the answer it was read; empty when nowhere.
+    pub read_from: String,
+    /// Two places of the answer disagreed.
+    pub disagreement: bool,
+    /// The tier that was served.
+    pub tier_served: Option<String>,
+    /// The latency mode that was served.
+    pub latency_served: Option<String>,
+    /// The model that a prompt router invoked.
+    pub invoked_model: Option<String>,
+    /// Quantities by dimension; one that is absent was never reported.
+    pub quantities: BTreeMap<String, u64>,
+}
+
+/// What it costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredCharge {
+    /// `priced`, `unpriced` or `allocated`.
+    pub status: String,
+    /// Why it is unpriced.
+    pub reason: Option<String>,
+    /// The version of the price catalogue.
+    pub catalogue: String,
+    /// Quantity x price = amount, for each dimension with a quantity.
+    pub lines: Vec<StoredChargeLine>,
+    /// The sum; `None` when unpriced.
+    #[serde(serialize_with = "optional_text")]
+    pub cost_usd: Option<Usd>,
+}
+
+/// One line of a charge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredChargeLine {
+    /// What was counted.
+    pub dimension: String,
+    /// How many.
+    pub quantity: u64,
+    /// The price of one.
+    #[serde(serialize_with = "text")]
+    pub price_usd: Usd,
+    /// The row of the price catalogue.
+    pub rate_id: String,
+    /// quantity x price, exact.
+    #[serde(serialize_with = "text")]
+    pub amount_usd: Usd,
+}
+
+/// Reads a row of `SELECT * FROM entries`.
+pub(super) fn read(row: &Row<'_>) -> Result<StoredCall, rusqlite::Error> {
+    Ok(StoredCall {
+        call_id: row.get("call_id")?,
+        opened_at: Timestamp::from_unix_ms(row.get("opened_at")?),
+        settled_at: Timestamp::from_unix_ms(row.get("settled_at")?),
+        caller: StoredCaller {
+            tenant: row.get("tenant")?,
+            application: row.get("application")?,
+            user: row.get("user")?,
+            session: row.get("session")?,
+        },
+        request: request(row)?,
+        answer: answer(row)?,
+        usage: usage(row)?,
+        charge: charge(row)?,
+    })
+}
+
+fn request(row: &Row<'_>) -> Result<StoredRequest, rusqlite::Error> {
+    Ok(StoredRequest {
+        operation: row.get("operation")?,
+        model_asked: row.get("model_asked")?,
+        model: row.get("model")?,
+        base_model: row.get("base_model")?,
+        geography: row.get("geography")?,
+        region: row.get("region")?,
+        tier_asked: row.get("tier_asked")?,
+        bytes: count(row, "request_bytes")?.unwrap_or(0),
+        sdk_invocation_id: row.get("sdk_invocation_id")?,
+        sdk_attempt: row.get("sdk_attempt")?,
+    })
+}
+
+fn answer(row: &Row<'_>) -> Result<StoredAnswer, rusqlite::Error> {
+    Ok(StoredAnswer {
+        outcome: row.get("outcome")?,
+        status: row.get("status")?,
+        error_class: row.get("error_class")?,
+        aws_request_id: row.get("aws_request_id")?,
+        bytes: count(row, "response_bytes")?.unwrap_or(0),
+        first_byte_ms: count(row, "first_byte_ms")?,
+        duration_ms: count(row, "duration_ms")?.unwrap_or(0),
+    })
+}
+
+fn usage(row: &Row<'_>) -> Result<StoredUsage, rusqlite::Error> {
+    let units: Option<String> = row.get("units")?;
+    let units = units.as_deref().unwrap_or("{}");
+    let mut quantities: BTreeMap<String, u64> =
+        serde_json::from_str(units).map_err(|e| damaged("units", e))?;
+    for dimension in Sums::TOKENS {
+        if let Some(quantity) = count(row, dimension.name())? {
+            quantities.insert(dimension.name().to_owned(), quantity);
+        }
+    }
+    Ok(StoredUsage {
+        source: row.get("usage_source")?,
+        reason: row.get("usage_reason")?,
+        read_from: row.get("read_from")?,
+        disagreement: row.get("disagreement")?,
+        tier_served: row.get("tier_served")?,
+        latency_served: row.get("latency_served")?,
+        invoked_model: row.get("invoked_model")?,
+        quantities,
+    })
+}
+
+fn charge(row: &Row<'_>) -> Result<StoredCharge, rusqlite::Error> {
+    let micro: Option<i64> = row.get("cost_microusd")?;
+    let femto: Option<i64> = row.get("cost_femtousd")?;
+    let cost = micro.zip(femto);
+    Ok(StoredCharge {
+        status: row.get("price_status")?,
+        reason: row.get("price_reason")?,
+        catalogue: row.get("catalogue")?,
+        lines: lines(row)?,
+        cost_usd: cost.map(|(micro, femto)| Usd::from_split(micro, femto)),
+    })
+}
+
+fn lines(row: &Row<'_>) -> Result<Vec<StoredChargeLine>, rusqlite::Error> {
+    let json: Option<String> = row.get("lines")?;
+    let json = json.as_deref().unwrap_or("[]");
+    let stored: Vec<StoredLine<'_>> =
+        serde_json::from_str(json).map_err(|e| damaged("lines", e))?;
+    let lines: Option<Vec<_>> = stored.iter().map(line).collect();
+    lines.ok_or_else(|| damaged("lines", "a price or amount is out of range"))
+}
+
+fn line(stored: &StoredLine<'_>) -> Option<StoredChargeLine> {
+    let price_usd = Usd::from_femto(stored.femtousd_per_unit.parse().ok()?);
+    Some(StoredChargeLine {
+        dimension: stored.dimension.to_string(),
+        quantity: stored.quantity,
+        price_usd,
+        rate_id: stored.rate.to_string(),
+        amount_usd: price_usd.checked_mul(stored.quantity)?,
+    })
+}
+
+/// A count in a 64-bit column; the table holds no negative one.
+fn count(row: &Row<'_>, column: &str) -> Result<Option<u64>, rusqlite::Error> {
+    let count: Option<i64> = row.get(column)?;
+    Ok(count.map(i64::unsigned_abs))
+}
+
+fn damaged(column: &str, cause: impl Display) -> rusqlite::Error {
+    let cause = format!("column {column} was not written by this program: {cause}");
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
+}
+
+fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn optional_text<S: Serializer>(
+    value: &Option<impl Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::Dimension;
+    use crate::ledger::store::tests::entry;
+    use crate::ledger::{Ledger, LedgerReader, Settings};
+
+    #[test]
+    fn a_call_reads_back_as_it_was_appended() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        let mut entry = entry();
+        entry
+            .reading
+            .usage
+            .set(Dimension::from_name("search_unit"), 2);
+        ledger.append(&[entry.clone()]).unwrap();
+        let reader = LedgerReader::open(directory.path()).unwrap();
+        let call = serde_json::to_value(reader.call(entry.call_id).unwrap()).unwrap();
+        let check = |pointer: &str, expected: serde_json::Value| {
+            assert_eq!(call.pointer(pointer), Some(&expected), "{pointer}");
+        };
+        check("/call_id", entry.call_id.to_string().into());
+        check("/opened_at", "2026-11-21T22:26:40.123Z".into());
+        check("/caller/tenant", "search".into());
+        check("/caller/session", serde_json::Value::Null);
+        check("/answer/status", 200.into());
+        check("/usage/quantities/input_tokens", 1200.into());
+        check("/usage/quantities/search_unit", 2.into());
+        check(
+            "/usage/quantities",
+            serde_json::json!({
+                "input_tokens": 1200, "output_tokens": 34, "search_unit": 2
+            }),
+        );
+        check("/charge/lines/0/price_usd", "0.000003".into());
+        check("/charge/lines/0/amount_usd", "0.0036".into());
+        check("/charge/lines/1/amount_usd", "0.00051".into());
+        check("/charge/cost_usd", "0.00411".into());
+    }
+}

@@ -1,0 +1,281 @@
+//! What each application cost this UTC day and this UTC month: kept in memory for live gauges,
+//! read from the ledger at start, fed with each committed entry after that.
+//!
+//! A call belongs to the period in which it was admitted, as in reports.
+
+use std::collections::HashMap;
+
+use rusqlite::Row;
+
+use super::{Ledger, LedgerError, Period, Span};
+use crate::domain::{ApplicationId, Entry, TenantId, Timestamp, UsageSource, Usd};
+
+/// The totals of all applications that had a call this month.
+#[derive(Debug)]
+pub struct PeriodTotals {
+    day: Span,
+    month: Span,
+    totals: HashMap<(TenantId, ApplicationId), Totals>,
+}
+
+/// The totals of one application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Of the current UTC day.
+    pub day: PeriodTotal,
+    /// Of the current UTC calendar month, the day included.
+    pub month: PeriodTotal,
+}
+
+impl Totals {
+    /// The total of one kind of period.
+    pub const fn of(&self, period: Period) -> PeriodTotal {
+        match period {
+            Period::Day => self.day,
+            Period::Month => self.month,
+        }
+    }
+}
+
+/// The total of one application in one period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeriodTotal {
+    /// The cost of the calls that have a price: with unpriced calls, a lower bound.
+    pub cost: Usd,
+    /// Settled calls.
+    pub calls: u64,
+    /// Those of them without a price.
+    pub unpriced: u64,
+    /// Those of them whose usage is an estimate.
+    pub estimated: u64,
+}
+
+impl PeriodTotal {
+    fn of(entry: &Entry) -> Self {
+        let estimated = entry.reading.source == UsageSource::Estimated;
+        Self {
+            cost: entry.charge.total.unwrap_or_default(),
+            calls: 1,
+            unpriced: u64::from(entry.charge.total.is_none()),
+            estimated: u64::from(estimated),
+        }
+    }
+
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        let count = |column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.unsigned_abs());
+        Ok(Self {
+            cost: Usd::from_split(row.get(3)?, row.get(4)?),
+            calls: count(5)?,
+            unpriced: count(6)?,
+            estimated: count(7)?,
+        })
+    }
+
+    const fn add(&mut self, other: Self) {
+        self.cost = self.cost.saturating_add(other.cost);
+        self.calls = self.calls.saturating_add(other.calls);
+        self.unpriced = self.unpriced.saturating_add(other.unpriced);
+        self.estimated = self.estimated.saturating_add(other.estimated);
+    }
+}
+
+impl PeriodTotals {
+    /// The totals of the current day and month, from the ledger.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or holds a name that this program never writes.
+    pub fn seed(ledger: &Ledger, now: Timestamp) -> Result<Self, LedgerError> {
+        let mut totals = Self {
+            day: Period::Day.containing(now),
+            month: Period::Month.containing(now),
+            totals: HashMap::new(),
+        };
+        for (tenant, application, today, total) in totals.stored(ledger)? {
+            let key = (
+                name("tenant", &tenant, TenantId::new)?,
+                name("application", &application, ApplicationId::new)?,
+            );
+            totals.count(key, today, total);
+        }
+        Ok(totals)
+    }
+
+    /// Counts an entry that was just committed, once.
+    pub fn add(&mut self, entry: &Entry) {
+        // The periods must have begun before the first of their calls is counted.
+        self.roll(entry.settled_at.max(entry.opened_at));
+        if self.month.contains(entry.opened_at) {
+            let key = (entry.tenant.clone(), entry.application.clone());
+            let today = self.day.contains(entry.opened_at);
+            self.count(key, today, PeriodTotal::of(entry));
+        }
+    }
+
+    /// Ends the periods that are over: called before reading, so that a day without calls shows
+    /// as nothing spent. Time that steps back ends nothing.
+    pub fn roll(&mut self, now: Timestamp) {
+        if now >= self.month.to {
+            self.month = Period::Month.containing(now);
+            self.totals.clear();
+        }
+        if now >= self.day.to {
+            self.day = Period::Day.containing(now);
+            for totals in self.totals.values_mut() {
+                totals.day = PeriodTotal::default();
+            }
+        }
+    }
+
+    /// Every application that had a call this month, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&TenantId, &ApplicationId, &Totals)> {
+        let all = self.totals.iter();
+        all.map(|((tenant, application), totals)| (tenant, application, totals))
+    }
+
+    fn count(&mut self, key: (TenantId, ApplicationId), today: bool, total: PeriodTotal) {
+        let totals = self.totals.entry(key).or_default();
+        totals.month.add(total);
+        if today {
+            totals.day.add(total);
+        }
+    }
+
+    fn stored(&self, ledger: &Ledger) -> Result<Vec<StoredTotal>, LedgerError> {
+        let read = || {
+            let mut statement = ledger.connection().prepare(SEED)?;
+            let (day, month) = (self.day, self.month);
+            let spans = [day.from, day.to, month.from, month.to].map(Timestamp::unix_ms);
+            let rows = statement.query_map(spans, |row| {
+                let total = PeriodTotal::read(row)?;
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, total))
+            })?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        read().map_err(LedgerError::sqlite("sum the current month"))
+    }
+}
+
+/// Tenant, application, whether of today, total.
+type StoredTotal = (String, String, bool, PeriodTotal);
+
+const SEED: &str = "
+SELECT tenant, application, opened_at >= ?1 AND opened_at < ?2 AS today,
+    ifnull(sum(cost_microusd), 0), ifnull(sum(cost_femtousd), 0),
+    count(*), sum(price_status = 'unpriced'), sum(usage_source = 'estimated')
+FROM entries
+WHERE opened_at >= ?3 AND opened_at < ?4
+GROUP BY tenant, application, today";
+
+fn name<N, E>(
+    column: &'static str,
+    value: &str,
+    parse: impl FnOnce(&str) -> Result<N, E>,
+) -> Result<N, LedgerError> {
+    let value_as_found = value.to_owned();
+    parse(value).map_err(|_rule| LedgerError::Damaged {
+        column,
+        value: value_as_found,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::CallId;
+    use crate::ledger::Settings;
+    use crate::ledger::store::tests::entry;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn entry_at(opened_at: &str, femto: i128) -> Entry {
+        let mut entry = entry();
+        entry.call_id = CallId::generate();
+        entry.opened_at = at(opened_at);
+        entry.settled_at = entry.opened_at;
+        entry.charge.total = Some(Usd::from_femto(femto));
+        entry
+    }
+
+    fn ledger(entries: &[Entry]) -> (tempfile::TempDir, Ledger) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        ledger.append(entries).unwrap();
+        (directory, ledger)
+    }
+
+    fn costs(totals: &PeriodTotals) -> Option<(i128, i128)> {
+        let mut all = totals.iter();
+        all.next()
+            .map(|(_, _, totals)| (totals.day.cost.femto(), totals.month.cost.femto()))
+    }
+
+    #[test]
+    fn seeding_and_feeding_give_the_same() {
+        let entries = [
+            entry_at("2028-01-31T23:59:59.999Z", 1),
+            entry_at("2028-02-01", 10),
+            entry_at("2028-02-28T23:59:59.999Z", 100),
+            entry_at("2028-02-29", 1_000_000_007),
+            entry_at("2028-02-29T12:00:00Z", 3_000_000_000),
+        ];
+        let (_directory, filled) = ledger(&entries);
+        let now = at("2028-02-29T12:00:01Z");
+        let seeded = PeriodTotals::seed(&filled, now).unwrap();
+        let (_directory, empty) = ledger(&[]);
+        let mut fed = PeriodTotals::seed(&empty, now).unwrap();
+        for entry in &entries {
+            fed.add(entry);
+        }
+        assert_eq!(costs(&seeded), Some((4_000_000_007, 4_000_000_117)));
+        assert_eq!(seeded.totals, fed.totals);
+    }
+
+    #[test]
+    fn periods_end_where_the_calendar_says() {
+        let (_directory, empty) = ledger(&[]);
+        let mut totals = PeriodTotals::seed(&empty, at("2028-02-28T10:00:00Z")).unwrap();
+        totals.add(&entry_at("2028-02-28T10:00:00Z", 5));
+        assert_eq!(costs(&totals), Some((5, 5)));
+        totals.add(&entry_at("2028-02-29T00:00:00Z", 7));
+        assert_eq!(costs(&totals), Some((7, 12)));
+        totals.roll(at("2028-02-29T23:59:59.999Z"));
+        assert_eq!(costs(&totals), Some((7, 12)));
+        totals.roll(at("2028-03-01"));
+        assert_eq!(costs(&totals), None);
+        totals.roll(at("2028-02-29"));
+        totals.add(&entry_at("2028-03-01T00:00:01Z", 9));
+        assert_eq!(costs(&totals), Some((9, 9)));
+    }
+
+    #[test]
+    fn a_call_settled_after_midnight_belongs_to_the_day_it_began() {
+        let (_directory, empty) = ledger(&[]);
+        let mut totals = PeriodTotals::seed(&empty, at("2026-11-22T23:00:00Z")).unwrap();
+        let mut late = entry_at("2026-11-22T23:59:59Z", 5);
+        late.settled_at = at("2026-11-23T00:00:03Z");
+        totals.add(&late);
+        assert_eq!(costs(&totals), Some((0, 5)));
+    }
+
+    #[test]
+    fn unpriced_and_estimated_calls_are_counted_not_zeroed() {
+        let mut unpriced = entry_at("2026-11-22", 0);
+        unpriced.charge.total = None;
+        unpriced.charge.status =
+            crate::domain::PriceStatus::Unpriced(crate::domain::UnpricedReason::UnknownModel);
+        unpriced.reading.source = UsageSource::Estimated;
+        let (_directory, filled) = ledger(&[unpriced, entry_at("2026-11-22", 3)]);
+        let totals = PeriodTotals::seed(&filled, at("2026-11-22")).unwrap();
+        let (_, _, found) = totals.iter().next().unwrap();
+        let expected = PeriodTotal {
+            cost: Usd::from_femto(3),
+            calls: 2,
+            unpriced: 1,
+            estimated: 1,
+        };
+        assert_eq!(found.of(Period::Day), expected);
+        assert_eq!(found.of(Period::Month), expected);
+    }
+}

@@ -1,0 +1,168 @@
+//! The stated fallback: tokens from bytes, at the ratio that earlier answers showed.
+
+use std::collections::HashMap;
+
+use crate::domain::{Dimension, Usage};
+
+/// Bytes of request body per prompt token before anything was learned: about four bytes of text
+/// make a token.
+const REQUEST_BYTES_PER_TOKEN: u64 = 4;
+
+/// Bytes of streamed answer per generated token before anything was learned: a frame is some
+/// 320 bytes on the wire and carries about three tokens.
+const RESPONSE_BYTES_PER_TOKEN: u64 = 100;
+
+/// Sums are halved beyond this many bytes, so that newer answers weigh more.
+const WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How many models are learned; further ones get the defaults.
+const MODELS_MAX: usize = 4096;
+
+/// Learns tokens per byte from reported usage and applies it to answers whose usage is unknown.
+///
+/// The label may be any name for answers of one kind. A framed stream needs many times the bytes
+/// per token of a plain body, so give streams a label of their own.
+#[derive(Debug, Default)]
+pub struct Estimator {
+    models: HashMap<Box<str>, Learned>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Learned {
+    prompt: Ratio,
+    output: Ratio,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ratio {
+    bytes: u64,
+    tokens: u64,
+}
+
+impl Estimator {
+    /// Learns from one call whose usage was reported and that ended well.
+    pub fn learn(
+        &mut self,
+        model_label: &str,
+        request_bytes: u64,
+        response_bytes: u64,
+        usage: &Usage,
+    ) {
+        let known = self.models.contains_key(model_label);
+        if !known && self.models.len() >= MODELS_MAX {
+            return;
+        }
+        if !known {
+            self.models.insert(model_label.into(), Learned::default());
+        }
+        if let Some(learned) = self.models.get_mut(model_label) {
+            learned.prompt.add(request_bytes, usage.prompt_tokens());
+            let output = usage.get(&Dimension::OutputTokens).unwrap_or(0);
+            learned.output.add(response_bytes, output);
+        }
+    }
+
+    /// What a call probably used: what is known, and for the rest the bytes at the learned
+    /// ratio, rounded up. The answer's part covers only the bytes that were read.
+    pub fn estimate(
+        &self,
+        model_label: &str,
+        request_bytes: u64,
+        response_bytes: u64,
+        known: &Usage,
+    ) -> Usage {
+        let learned = self.models.get(model_label).copied().unwrap_or_default();
+        let mut usage = known.clone();
+        if !known.iter().any(|(dimension, _)| dimension.is_prompt()) {
+            let tokens = learned
+                .prompt
+                .tokens_for(request_bytes, REQUEST_BYTES_PER_TOKEN);
+            usage.set(Dimension::InputTokens, tokens);
+        }
+        if known.get(&Dimension::OutputTokens).is_none() {
+            let tokens = learned
+                .output
+                .tokens_for(response_bytes, RESPONSE_BYTES_PER_TOKEN);
+            usage.set(Dimension::OutputTokens, tokens);
+        }
+        usage
+    }
+}
+
+impl Ratio {
+    fn add(&mut self, bytes: u64, tokens: u64) {
+        if bytes == 0 || tokens == 0 {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.tokens = self.tokens.saturating_add(tokens);
+        while self.bytes > WINDOW_BYTES && self.tokens > 1 {
+            self.bytes /= 2;
+            self.tokens /= 2;
+        }
+    }
+
+    fn tokens_for(self, bytes: u64, default_bytes_per_token: u64) -> u64 {
+        let (per_bytes, tokens) = match self.tokens {
+            0 => (default_bytes_per_token, 1),
+            tokens => (self.bytes, tokens),
+        };
+        let product = u128::from(bytes).saturating_mul(u128::from(tokens));
+        u64::try_from(product.div_ceil(u128::from(per_bytes.max(1)))).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(input: u64, output: u64) -> Usage {
+        [
+            (Dimension::InputTokens, input),
+            (Dimension::OutputTokens, output),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    fn check(estimator: &Estimator, known: &Usage, input: u64, output: u64) {
+        let estimate = estimator.estimate("m", 4_001, 10_000, known);
+        assert_eq!(estimate.get(&Dimension::InputTokens), Some(input));
+        assert_eq!(estimate.get(&Dimension::OutputTokens), Some(output));
+    }
+
+    #[test]
+    fn without_experience_the_defaults_apply() {
+        check(&Estimator::default(), &Usage::none(), 1_001, 100);
+    }
+
+    #[test]
+    fn the_learned_ratio_is_applied_and_rounded_up() {
+        let mut estimator = Estimator::default();
+        estimator.learn("m", 8_000, 5_000, &usage(1_000, 200));
+        estimator.learn("m", 0, 0, &usage(1_000, 200));
+        estimator.learn("other", 1, 1, &usage(1_000, 200));
+        check(&estimator, &Usage::none(), 501, 400);
+    }
+
+    #[test]
+    fn what_is_known_is_kept() {
+        let known = [(Dimension::InputTokens, 7), (Dimension::CacheReadTokens, 9)];
+        check(&Estimator::default(), &known.into_iter().collect(), 7, 100);
+        check(&Estimator::default(), &usage(3, 4), 3, 4);
+    }
+
+    #[test]
+    fn newer_answers_outweigh_old_ones() {
+        let mut estimator = Estimator::default();
+        for _ in 0..100 {
+            estimator.learn("m", 1_000_000, 1_000_000, &usage(10_000, 10_000));
+        }
+        for _ in 0..200 {
+            estimator.learn("m", 1_000_000, 1_000_000, &usage(100_000, 100_000));
+        }
+        let estimate = estimator.estimate("m", 1_000_000, 0, &Usage::none());
+        let tokens = estimate.get(&Dimension::InputTokens).unwrap();
+        assert!((99_000..=101_000).contains(&tokens), "{tokens}");
+    }
+}

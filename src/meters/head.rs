@@ -1,0 +1,51 @@
+//! What an answer's status and headers say.
+
+use http::HeaderMap;
+
+use super::counts::{Prompt, TokenCounts};
+use crate::domain::{Latency, ServiceTier};
+
+/// The facts of an answer's head.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    /// `None` while no head arrived.
+    pub(super) status: Option<u16>,
+    /// `x-amzn-bedrock-*-token-count`; a header that is absent is unknown, not zero.
+    pub(super) counts: TokenCounts,
+    pub(super) tier: Option<ServiceTier>,
+    pub(super) latency: Option<Latency>,
+}
+
+impl Head {
+    pub(super) fn read(status: u16, headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let count = |name: &str| text(name).and_then(|value| value.trim().parse().ok());
+        Self {
+            status: Some(status),
+            counts: TokenCounts {
+                prompt: count("x-amzn-bedrock-input-token-count").map(Prompt::Uncached),
+                output: count("x-amzn-bedrock-output-token-count"),
+                cache_read: count("x-amzn-bedrock-cache-read-input-token-count"),
+                cache_write: count("x-amzn-bedrock-cache-write-input-token-count"),
+                ..TokenCounts::default()
+            },
+            tier: text("x-amzn-bedrock-service-tier").map(ServiceTier::from_name),
+            latency: text("x-amzn-bedrock-performanceconfig-latency").map(Latency::from_name),
+        }
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        self.status
+            .is_some_and(|status| (200..300).contains(&status))
+    }
+
+    /// Whether the answer refuses or fails before anything was generated, so that nothing is
+    /// billed. Model timeouts (408), model errors (424) and statuses that Bedrock does not
+    /// document may have been billed.
+    pub(super) const fn generated_nothing(&self) -> bool {
+        matches!(
+            self.status,
+            Some(400..=405 | 409 | 411 | 413..=415 | 422 | 429 | 431 | 500 | 503)
+        )
+    }
+}

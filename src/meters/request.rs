@@ -1,0 +1,157 @@
+//! What a request says about price and caller, found without parsing prompts.
+//!
+//! A body of many kilobytes is only searched for the names of the wanted members (`memmem`, with
+//! names that straddle pieces found too); it is read member by member only where one occurs.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use memchr::memmem;
+use serde::Deserialize;
+
+use crate::codec::MemberExtractor;
+use crate::domain::{Operation, ServiceTier};
+
+/// What a request says beside the prompt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The service tier it asks for.
+    pub tier: Option<ServiceTier>,
+    /// Request metadata (`X-Amzn-Bedrock-Request-Metadata` or `requestMetadata`), by key. At
+    /// most 16 pairs, as Bedrock accepts.
+    pub metadata: Vec<(String, String)>,
+    /// `metadata.user_id` of a Claude body.
+    pub user_id: Option<String>,
+}
+
+/// Reads the facts of a request from its headers and its body, which may lie in pieces. What is
+/// malformed counts as absent: Bedrock will refuse it.
+pub fn request_facts(operation: Operation, headers: &HeaderMap, body: &[Bytes]) -> RequestFacts {
+    match operation {
+        Operation::Converse | Operation::ConverseStream => converse_facts(body),
+        Operation::InvokeModel | Operation::InvokeModelWithResponseStream => {
+            invoke_facts(headers, body)
+        }
+        Operation::InvokeModelWithBidirectionalStream
+        | Operation::CountTokens
+        | Operation::ApplyGuardrail
+        | Operation::InvokeGuardrailChecks
+        | Operation::StartAsyncInvoke
+        | Operation::GetAsyncInvoke
+        | Operation::ListAsyncInvokes
+        | Operation::GetInferenceProfile
+        | Operation::ListInferenceProfiles => RequestFacts::default(),
+    }
+}
+
+fn converse_facts(body: &[Bytes]) -> RequestFacts {
+    #[derive(Deserialize)]
+    struct Tier {
+        #[serde(rename = "type")]
+        tier: String,
+    }
+    let needles = [&b"\"serviceTier\""[..], b"\"requestMetadata\""];
+    let Some(members) = extract(body, &needles, &["serviceTier", "requestMetadata"]) else {
+        return RequestFacts::default();
+    };
+    let tier: Option<Tier> = members.member("serviceTier").and_then(parse);
+    RequestFacts {
+        tier: tier.map(|tier| ServiceTier::from_name(&tier.tier)),
+        metadata: members
+            .member("requestMetadata")
+            .map(pairs)
+            .unwrap_or_default(),
+        user_id: None,
+    }
+}
+
+fn invoke_facts(headers: &HeaderMap, body: &[Bytes]) -> RequestFacts {
+    #[derive(Deserialize)]
+    struct Metadata {
+        user_id: Option<String>,
+    }
+    let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+    let needles = [&b"\"service_tier\""[..], b"\"user_id\""];
+    let members = extract(body, &needles, &["service_tier", "metadata"]);
+    let member = |name: &str| members.as_ref().and_then(|members| members.member(name));
+    let metadata: Option<Metadata> = member("metadata").and_then(parse);
+    let in_header =
+        header("x-amzn-bedrock-service-tier").and_then(|tier| str::from_utf8(tier).ok());
+    let in_body = || member("service_tier").and_then(parse::<String>);
+    let tier = in_header.map(str::to_owned).or_else(in_body);
+    RequestFacts {
+        tier: tier.as_deref().map(tier_asked),
+        metadata: header("x-amzn-bedrock-request-metadata")
+            .map(pairs)
+            .unwrap_or_default(),
+        user_id: metadata.and_then(|metadata| metadata.user_id),
+    }
+}
+
+/// Anthropic's own word for "never priority" beside those that Bedrock knows.
+fn tier_asked(name: &str) -> ServiceTier {
+    match name {
+        "standard_only" => ServiceTier::Standard,
+        other => ServiceTier::from_name(other),
+    }
+}
+
+/// The wanted members, where any needle occurs at all.
+fn extract(
+    body: &[Bytes],
+    needles: &[&[u8]],
+    wanted: &'static [&'static str],
+) -> Option<MemberExtractor> {
+    if !needles.iter().any(|needle| occurs(body, needle)) {
+        return None;
+    }
+    let mut members = MemberExtractor::new(wanted);
+    for piece in body {
+        members.feed(piece);
+    }
+    Some(members)
+}
+
+/// Whether a needle occurs in the concatenation of the pieces.
+fn occurs(pieces: &[Bytes], needle: &[u8]) -> bool {
+    let finder = memmem::Finder::new(needle);
+    let overlap = needle.len().saturating_sub(1);
+    // The end of what was searched so far, in which the needle may have begun.
+    let mut tail: Vec<u8> = Vec::new();
+    for piece in pieces {
+        if finder.find(piece).is_some() {
+            return true;
+        }
+        if !tail.is_empty() {
+            tail.extend_from_slice(piece.get(..overlap).unwrap_or(piece));
+            if finder.find(&tail).is_some() {
+                return true;
+            }
+        }
+        keep_tail(&mut tail, piece, overlap);
+    }
+    false
+}
+
+/// Makes `tail` the last `length` bytes of all that came so far. Where the piece is that long,
+/// they are the piece's own; otherwise the piece is already the end of `tail`, or all of it.
+fn keep_tail(tail: &mut Vec<u8>, piece: &[u8], length: usize) {
+    if piece.len() >= length || tail.is_empty() {
+        tail.clear();
+        tail.extend_from_slice(piece);
+    }
+    let excess = tail.len().saturating_sub(length);
+    tail.drain(..excess);
+}
+
+fn pairs(raw: &[u8]) -> Vec<(String, String)> {
+    const PAIRS_MAX: usize = 16;
+    let pairs: Option<BTreeMap<String, String>> = parse(raw);
+    let pairs = pairs.filter(|pairs| pairs.len() <= PAIRS_MAX);
+    pairs.unwrap_or_default().into_iter().collect()
+}
+
+fn parse<'a, T: Deserialize<'a>>(raw: &'a [u8]) -> Option<T> {
+    serde_json::from_slice(raw).ok()
+}

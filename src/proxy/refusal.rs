@@ -1,0 +1,194 @@
+//! Every way in which the proxy itself says no: one closed table, spoken in Bedrock's own shape.
+//!
+//! The table is code, documentation (`docs/refusals.md`), metric label and the header
+//! `x-bedrock-meter-error` at once. A refused call never reached Bedrock, except where the kind
+//! says that it may have.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::aws::error_response;
+use crate::domain::CallId;
+
+/// The header that names the kind of a refusal.
+pub const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-meter-error");
+/// The header that names the call, on every answer.
+pub const CALL_ID: HeaderName = HeaderName::from_static("x-bedrock-meter-call-id");
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The kind: metric label and header value.
+    pub name: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The AWS error class that SDKs raise.
+    pub class: &'static str,
+    /// Whether SDKs try again by themselves.
+    pub retried: bool,
+    /// What the developer does about it.
+    pub mend: &'static str,
+}
+
+macro_rules! refusals {
+    ($($variant:ident => $name:literal $status:literal $class:literal $retried:literal $mend:literal,)*) => {
+        /// The kinds of refusal.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum RefusalKind {
+            $(#[doc = $mend] $variant,)*
+        }
+
+        impl RefusalKind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The row of the table.
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Self::$variant => Row {
+                        name: $name,
+                        status: $status,
+                        class: $class,
+                        retried: $retried,
+                        mend: $mend,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    UnknownOperation => "unknown_operation" 404 "UnknownOperationException" false
+        "Use a path of bedrock-runtime; the endpoint setting may hold one path segment too many.",
+    MalformedPath => "malformed_path" 400 "ValidationException" false
+        "Mend the path: percent-encoding, model id, or base path.",
+    DuplexNotServed => "bidirectional_not_served" 400 "ValidationException" false
+        "Call InvokeModelWithBidirectionalStream at Bedrock itself: it is not metered yet, and nothing passes unmetered.",
+    RegionNotServed => "region_not_served" 403 "AccessDeniedException" false
+        "Use a region of `upstream.regions`, or ask the operator to add it.",
+    Unproven => "unproven_caller" 403 "AccessDeniedException" false
+        "Call from a trusted network, or ask the operator to add yours to `identity.trusted_networks`.",
+    Untrusted => "untrusted_caller" 403 "AccessDeniedException" false
+        "Call from a trusted network: elsewhere a tenant's name is not believed.",
+    TenantMissing => "tenant_missing" 403 "AccessDeniedException" false
+        "Name a tenant: put /tenant/NAME into the endpoint URL, or send the tenant header.",
+    Ambiguous => "ambiguous_claim" 400 "ValidationException" false
+        "Send each tenancy header once.",
+    Contradiction => "contradicting_claims" 400 "ValidationException" false
+        "Name one tenant and one application: header and base path differ.",
+    InvalidName => "invalid_name" 400 "ValidationException" false
+        "Use names of 1 to 64 letters, digits or . _ - : @ /",
+    UnknownTenant => "unknown_tenant" 403 "AccessDeniedException" false
+        "Use a tenant of `identity.tenants`, or ask the operator to add yours.",
+    UnlistedApplication => "unlisted_application" 403 "AccessDeniedException" false
+        "Use an application that the tenant lists, or ask the operator to add yours.",
+    PriceUnknown => "price_unknown" 403 "AccessDeniedException" false
+        "The model has no price here and `when.price_unknown` refuses; ask the operator.",
+    BodyTooLong => "body_too_long" 400 "ValidationException" false
+        "Send at most `listener.body_bytes_max` bytes; Bedrock's own limit is 25,000,000.",
+    BodyCut => "body_cut" 400 "ValidationException" false
+        "Send the whole body: it ended early or stood still.",
+    TooManyBodies => "too_many_bodies" 503 "ServiceUnavailableException" true
+        "Wait: the bodies of other calls take all of `listener.gathered_bytes_max`.",
+    TooManyCalls => "too_many_calls" 503 "ServiceUnavailableException" true
+        "Wait: `listener.calls_in_flight_max` calls are open or waiting for the ledger.",
+    LedgerUnavailable => "ledger_unavailable" 503 "ServiceUnavailableException" true
+        "Tell the operator: the open-calls log cannot be written, and no call passes unrecorded.",
+    NoCredentials => "no_credentials" 503 "ServiceUnavailableException" true
+        "Tell the operator: the proxy has no valid AWS credentials.",
+    Unreachable => "bedrock_unreachable" 503 "ServiceUnavailableException" true
+        "Tell the operator: no connection to Bedrock; nothing was sent.",
+    ConnectionLost => "connection_lost" 503 "ServiceUnavailableException" true
+        "Try again if the call may run twice: Bedrock may have served it. It has an entry.",
+    TimedOut => "bedrock_timed_out" 408 "ModelTimeoutException" false
+        "Try again if the call may run twice: Bedrock may have served it. It has an entry.",
+}
+
+/// A refusal, ready to be spoken.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its kind.
+    pub kind: RefusalKind,
+    /// What happened to this very call; may name limits and names, never secrets.
+    pub detail: String,
+    /// The tenant whose counter it goes to, when one was proven.
+    pub tenant: Option<crate::domain::TenantId>,
+}
+
+impl Refusal {
+    /// A refusal of a caller whose tenant is not known.
+    pub fn new(kind: RefusalKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), tenant: None }
+    }
+
+    /// The same, counted for a tenant.
+    #[must_use]
+    pub fn of(mut self, tenant: &crate::domain::TenantId) -> Self {
+        self.tenant = Some(tenant.clone());
+        self
+    }
+
+    /// The answer in Bedrock's error shape, as every SDK raises it.
+    pub fn respond(&self, call_id: CallId) -> Response<Bytes> {
+        let row = self.kind.row();
+        let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let detail = self.detail.strip_prefix(SPEAKER).unwrap_or(&self.detail).trim_start();
+        let message = format!("{SPEAKER} {detail} ({})", row.mend.trim_end_matches('.'));
+        let id = call_id.to_string();
+        let mut response = error_response(status, row.class, &message, &id);
+        let headers = response.headers_mut();
+        headers.insert(ERROR_KIND, HeaderValue::from_static(row.name));
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert(CALL_ID, id);
+        }
+        let retry = if row.retried { "true" } else { "false" };
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
+        response
+    }
+}
+
+/// The table as a page of documentation.
+pub fn refusals_markdown() -> String {
+    let mut page = String::from(
+        "| kind | status | class | retried by SDKs | what to do |\n|---|---|---|---|---|\n",
+    );
+    for kind in RefusalKind::ALL {
+        let Row { name, status, class, retried, mend } = kind.row();
+        let retried = if retried { "yes" } else { "no" };
+        page.push_str(&format!("| `{name}` | {status} | `{class}` | {retried} | {mend} |\n"));
+    }
+    page
+}
+
+/// Every message of ours begins so: nobody takes it to AWS Support.
+const SPEAKER: &str = "bedrock-meter:";
+/// Overrides the retry rules of the Anthropic and OpenAI SDKs.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_speaks_the_shape_of_bedrock() {
+        let refusal = Refusal::new(RefusalKind::RegionNotServed, "region mars-1 is not served");
+        let response = refusal.respond(CallId::from_bytes([7; 16]));
+        assert_eq!(response.status(), 403);
+        assert_eq!(response.headers()["x-amzn-errortype"], "AccessDeniedException");
+        assert_eq!(response.headers()["x-bedrock-meter-error"], "region_not_served");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        let message = body["message"].as_str().unwrap();
+        assert!(message.starts_with("bedrock-meter: region mars-1"), "{message}");
+    }
+
+    #[test]
+    fn statuses_that_sdks_retry_are_marked_so() {
+        // AWS SDKs retry 429, 500, 502, 503 and 504, and no other status without a retry code.
+        for kind in RefusalKind::ALL {
+            let row = kind.row();
+            let retried = matches!(row.status, 429 | 500 | 502 | 503 | 504);
+            assert_eq!(row.retried, retried, "{}", row.name);
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! One call, top to bottom.
+
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, request, response};
+use hyper::body::Incoming;
+
+use super::answer::{AnswerBody, Guard};
+use super::live::{Admitted, Live};
+use super::refusal::{CALL_ID, Refusal, RefusalKind};
+use super::settings::PriceUnknown;
+use super::settle::{Answer, CallTimes, Permit, Settlement};
+use super::skew;
+use super::world::{Gates, World};
+use crate::aws::{Credentials, Plane, Scope, Signable, Signer, hex, parse_model_ref};
+use crate::domain::{
+    CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
+    ServiceTier, Timestamp, Usage,
+};
+use crate::identity::{Claims, IdentityError, Principal, client_address};
+use crate::ledger::OpenCall;
+use crate::meters::{Meter, RequestFacts, request_facts};
+use crate::pricing::{Endpoint, Terms};
+use crate::relay::{GatherError, Gathered, filter_answer, gather};
+use crate::routing::{Route, RoutingError, claimed_region, route};
+use crate::upstream::{Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
+
+/// Serves the calls of one worker.
+pub struct Service {
+    gates: Arc<Gates>,
+    pool: Arc<Pool>,
+    signer: Signer,
+}
+
+/// What is known of a call when it is sent.
+struct Admission<'a> {
+    call: OpenCall,
+    method: http::Method,
+    headers: HeaderMap,
+    target: &'a Target,
+    path: String,
+    query: Option<&'a str>,
+    gathered: Gathered,
+    permit: Permit,
+    begun: Instant,
+}
+
+impl Service {
+    /// The service of one worker, with connections of its own.
+    pub fn new(gates: Arc<Gates>, pool: Pool) -> Self {
+        Self { gates, pool: Arc::new(pool), signer: Signer::default() }
+    }
+
+    /// The worker's connections, for pruning.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Answers one request: with Bedrock's answer, or with a refusal in Bedrock's shape.
+    pub async fn call(&self, peer: IpAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+        let call_id = CallId::generate();
+        match self.relay(call_id, peer, request).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                let kind = refusal.kind.row().name;
+                self.gates.metrics.refused(refusal.tenant.as_ref(), kind);
+                tracing::info!(event = "refused", %call_id, kind, "call refused");
+                refusal.respond(call_id).map(AnswerBody::own)
+            }
+        }
+    }
+
+    async fn relay(
+        &self,
+        call_id: CallId,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let gates = &*self.gates;
+        let world = Arc::clone(&gates.world);
+        let (head, body) = request.into_parts();
+        let request::Parts { method, uri, headers, .. } = head;
+
+        let route = route(&method, uri.path()).map_err(refuse_route)?;
+        if route.operation == Operation::InvokeModelWithBidirectionalStream {
+            let detail = "the bidirectional stream is not served";
+            return Err(Refusal::new(RefusalKind::DuplexNotServed, detail));
+        }
+        let (region, target) = resolve_region(&world, &route, &headers)?;
+        let client = client_address(peer, &headers, &world.trusted_proxies);
+        // Who may not call at all hears so before a body is read.
+        world.identity.identify(client, &headers, &route.base, &Claims::default()).map_err(refuse_caller)?;
+
+        let gathered = gather(body, &gates.bodies).await.map_err(refuse_body)?;
+        let begun = Instant::now();
+        let facts = request_facts(route.operation, &headers, &gathered.pieces);
+        let principal = identify(&world, client, &headers, &route, &facts)?;
+        let model = route.model_id.as_deref().map(|id| resolve_model(&world, id));
+        let call = open_call(call_id, gates.clock.now(), principal, &route, model, region.clone(), &headers, facts, &gathered);
+        check_price(&world, &call)?;
+        let permit = self.permit(&call).await?;
+
+        let mut headers = headers;
+        world.request_headers.apply(&mut headers);
+        headers.insert(header::HOST, target.host.clone());
+        let path = format!("{}{}", target.base_path, route.upstream_path);
+        let query = uri.query();
+        let admission = Admission { call, method, headers, target, path, query, gathered, permit, begun };
+        self.exchange(admission).await
+    }
+
+    /// A place in the settlement queue: the only point where calls wait for each other.
+    async fn permit(&self, call: &OpenCall) -> Result<Permit, Refusal> {
+        let permit = self.gates.settlements.clone().reserve_owned();
+        match tokio::time::timeout(self.gates.permit_wait_max, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => {
+                let detail = "all places for calls in flight are taken";
+                Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
+            }
+        }
+    }
+
+    /// Sends the call, and answers with the head that comes back.
+    async fn exchange(&self, admission: Admission<'_>) -> Result<Response<AnswerBody>, Refusal> {
+        let Admission { call, method, headers, target, path, query, mut gathered, permit, begun } = admission;
+        let gates = &*self.gates;
+        let tenant = call.tenant.clone();
+        let call_id = call.call_id;
+        let credentials = gates.credentials.wait(gates.clock.now()).await;
+        let credentials = credentials.ok_or_else(|| no_credentials().of(&tenant))?;
+        let outgoing = Outgoing { method, headers, target, path, query, sha256: hex(&gathered.sha256) };
+        let signed = self.sign(&outgoing, &call, &credentials, gathered.pieces.clone())?;
+
+        let exchange = match self.connect(target, signed).await {
+            Ok(exchange) => exchange,
+            Err(error) => {
+                self.settle_unreachable(call, permit, begun);
+                return Err(refuse_upstream(&error).of(&tenant));
+            }
+        };
+        let ticket = gates.open_calls.append(&call).map_err(|error| {
+            tracing::error!(event = "open_call_not_written", %call_id, %error, "ledger");
+            let detail = "the open-calls log cannot be written";
+            Refusal::new(RefusalKind::LedgerUnavailable, detail).of(&tenant)
+        })?;
+        let meter = Meter::choose(call.operation, call.model.as_ref());
+        let mark = gates.open_set.mark(call_id, call.opened_at, gates.metrics.in_flight());
+        let catalogue = Arc::clone(&gates.world.catalogue);
+        let overhead = begun.elapsed();
+        let resend = Resend { outgoing, call: call.clone(), credentials };
+        let live = Live::new(exchange, Admitted { call, meter, catalogue, ticket, permit, mark, begun, overhead });
+        let mut guard = Guard::new(live, Arc::clone(&gates.drains));
+
+        let parts = self.head(&mut guard, &resend, &gathered).await;
+        gathered.release();
+        match parts {
+            Ok(parts) => Ok(answer(guard, parts, call_id)),
+            Err(failed) => {
+                if let Some(mut live) = guard.release() {
+                    live.failed(&failed);
+                }
+                Err(refuse_upstream(&failed.error).of(&tenant))
+            }
+        }
+    }
+
+    /// Waits for the head. The call is sent again only where that cannot make Bedrock serve it
+    /// twice: nothing was written, or Bedrock refused it for its clock.
+    async fn head(
+        &self,
+        guard: &mut Guard,
+        resend: &Resend<'_>,
+        gathered: &Gathered,
+    ) -> Result<response::Parts, Failed> {
+        let mut fresh_connections_left = FRESH_CONNECTIONS_MAX;
+        let mut clock_corrected = false;
+        loop {
+            let head = poll_fn(|cx| match guard.live() {
+                Some(live) => live.poll_head(cx),
+                None => std::task::Poll::Pending,
+            });
+            let again = match head.await {
+                Ok(parts) if !clock_corrected && self.corrects_clock(&parts) => {
+                    clock_corrected = true;
+                    let Some(signed) = self.resign(resend, gathered) else { return Ok(parts) };
+                    signed
+                }
+                Ok(parts) => return Ok(parts),
+                Err(Failed { error, unsent: Some(request) }) if fresh_connections_left > 0 => {
+                    tracing::debug!(%error, "a pooled connection was closed; sending on another");
+                    fresh_connections_left -= 1;
+                    *request
+                }
+                Err(failed) => return Err(failed),
+            };
+            let exchange = self.connect(resend.outgoing.target, again).await;
+            let exchange = exchange.map_err(|error| Failed { error, unsent: None })?;
+            if let Some(live) = guard.live() {
+                live.replace_exchange(exchange);
+            }
+        }
+    }
+
+    fn corrects_clock(&self, parts: &response::Parts) -> bool {
+        let now = self.gates.clock.now();
+        let skew = skew::of_refusal(parts, now, self.gates.skew_ms.load(Ordering::Relaxed));
+        if let Some(skew_ms) = skew {
+            tracing::warn!(event = "clock_skew", skew_ms, "Bedrock's clock differs from ours");
+            self.gates.skew_ms.store(skew_ms, Ordering::Relaxed);
+        }
+        skew.is_some()
+    }
+
+    fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Option<Request<RequestBody>> {
+        let Resend { outgoing, call, credentials } = resend;
+        self.sign(outgoing, call, credentials, gathered.pieces.clone()).ok()
+    }
+
+    fn sign(
+        &self,
+        outgoing: &Outgoing<'_>,
+        call: &OpenCall,
+        credentials: &Credentials,
+        pieces: Vec<Bytes>,
+    ) -> Result<Request<RequestBody>, Refusal> {
+        let Outgoing { method, headers, target, path, query, sha256 } = outgoing;
+        let skew_ms = self.gates.skew_ms.load(Ordering::Relaxed);
+        let now = Timestamp::from_unix_ms(self.gates.clock.now().unix_ms().saturating_add(skew_ms));
+        let signable = Signable {
+            method: method.as_str(),
+            path,
+            query: query.unwrap_or_default(),
+            host: target.host.to_str().unwrap_or_default(),
+            body_sha256: sha256,
+        };
+        let scope = Scope { region: call.region.as_str(), service: SIGNING_NAME };
+        let mut headers = headers.clone();
+        self.signer.sign(signable, &mut headers, scope, credentials, now);
+        let uri: Cow<'_, str> = match query {
+            Some(query) => format!("{path}?{query}").into(),
+            None => path.into(),
+        };
+        let uri = PathAndQuery::try_from(uri.as_ref()).map_err(|_uri| {
+            Refusal::new(RefusalKind::MalformedPath, "the path cannot be sent on")
+        })?;
+        let mut request = Request::new(RequestBody::gathered(pieces));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = Uri::from(uri);
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    async fn connect(
+        &self,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Exchange, UpstreamError> {
+        Exchange::begin(&self.pool, target, request, self.gates.patience).await
+    }
+
+    /// A call that found no way to Bedrock has an entry that says so; nothing was used.
+    fn settle_unreachable(&self, call: OpenCall, permit: Permit, begun: Instant) {
+        let times = CallTimes { duration: begun.elapsed(), ..CallTimes::default() };
+        permit.send(Settlement {
+            call,
+            ticket: None,
+            catalogue: Arc::clone(&self.gates.world.catalogue),
+            outcome: Outcome::Unreachable,
+            answer: Answer::default(),
+            reading: Reading::reported(Usage::none(), ""),
+            times,
+        });
+    }
+}
+
+/// A request on its way out, unsigned.
+struct Outgoing<'a> {
+    method: http::Method,
+    headers: HeaderMap,
+    target: &'a Target,
+    path: String,
+    query: Option<&'a str>,
+    sha256: String,
+}
+
+/// What it takes to sign a call again.
+struct Resend<'a> {
+    outgoing: Outgoing<'a>,
+    call: OpenCall,
+    credentials: Credentials,
+}
+
+/// Bedrock's answer, its body metered on the way.
+fn answer(mut guard: Guard, mut parts: response::Parts, call_id: CallId) -> Response<AnswerBody> {
+    if let Some(live) = guard.live() {
+        live.head(parts.status.as_u16(), &parts.headers);
+    }
+    filter_answer(&mut parts.headers);
+    if let Ok(id) = HeaderValue::from_str(&call_id.to_string()) {
+        parts.headers.insert(CALL_ID, id);
+    }
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+    parts.version = http::Version::HTTP_11;
+    Response::from_parts(parts, AnswerBody::relayed(guard, length))
+}
+
+/// The region: of the base path, of the client's signature, or the default.
+fn resolve_region<'w>(
+    world: &'w World,
+    route: &Route<'_>,
+    headers: &HeaderMap,
+) -> Result<(&'w Region, &'w Target), Refusal> {
+    let named = route.base.region.as_ref().map(Region::as_str);
+    let name = named.or_else(|| claimed_region(headers));
+    let region = match name {
+        Some(name) => world.targets.region(name),
+        None => Some(world.targets.default_region()),
+    };
+    let plane =
+        if route.operation.is_control_plane() { Plane::Control } else { Plane::Runtime };
+    let target = region.and_then(|region| Some((region, world.targets.get(plane, region)?)));
+    target.ok_or_else(|| {
+        let name: String = name.unwrap_or_default().chars().take(32).collect();
+        Refusal::new(RefusalKind::RegionNotServed, format!("region {name:?} is not served here"))
+    })
+}
+
+fn resolve_model(world: &World, asked: &str) -> ModelRef {
+    match world.priced_as.get(asked) {
+        Some(priced_as) => ModelRef { asked: asked.into(), ..parse_model_ref(priced_as) },
+        None => parse_model_ref(asked),
+    }
+}
+
+fn identify(
+    world: &World,
+    client: IpAddr,
+    headers: &HeaderMap,
+    route: &Route<'_>,
+    facts: &RequestFacts,
+) -> Result<Principal, Refusal> {
+    let claims =
+        Claims { metadata: &facts.metadata, body_user_id: facts.user_id.as_deref() };
+    world.identity.identify(client, headers, &route.base, &claims).map_err(refuse_caller)
+}
+
+#[expect(clippy::too_many_arguments, reason = "gathers what the steps before have found")]
+fn open_call(
+    call_id: CallId,
+    opened_at: Timestamp,
+    principal: Principal,
+    route: &Route<'_>,
+    model: Option<ModelRef>,
+    region: Region,
+    headers: &HeaderMap,
+    facts: RequestFacts,
+    gathered: &Gathered,
+) -> OpenCall {
+    let Principal { tenant, application, user, session, contradicted: _ } = principal;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    OpenCall {
+        call_id,
+        opened_at,
+        tenant,
+        application,
+        user,
+        session,
+        operation: route.operation,
+        model,
+        region,
+        tier_asked: facts.tier,
+        request_bytes: gathered.length as u64,
+        sdk_invocation_id: text("amz-sdk-invocation-id").filter(|id| id.len() <= 64).map(Into::into),
+        sdk_attempt: sdk_attempt(text("amz-sdk-request"), text("x-stainless-retry-count")),
+    }
+}
+
+/// The attempt, from `attempt=2; max=3` (AWS SDKs) or a retry count from 0 (Anthropic, OpenAI).
+fn sdk_attempt(amz_sdk_request: Option<&str>, retry_count: Option<&str>) -> Option<u16> {
+    let attempt = amz_sdk_request.and_then(|value| {
+        value.split(';').find_map(|part| part.trim().strip_prefix("attempt=")?.parse().ok())
+    });
+    attempt.or_else(|| retry_count?.parse::<u16>().ok()?.checked_add(1))
+}
+
+/// Refuses a model without a price, where the settings say so.
+fn check_price(world: &World, call: &OpenCall) -> Result<(), Refusal> {
+    if world.price_unknown == PriceUnknown::Allow || call.operation.is_free() {
+        return Ok(());
+    }
+    let Some(model) = &call.model else { return Ok(()) };
+    let terms = Terms {
+        model,
+        region: &call.region,
+        tier: call.tier_asked.as_ref().unwrap_or(&ServiceTier::Standard),
+        latency: Latency::Standard,
+        endpoint: Endpoint::Runtime,
+        at: call.opened_at,
+    };
+    let one_token = Usage::from_iter([(Dimension::InputTokens, 1)]);
+    match world.catalogue.charge(&terms, &one_token).status {
+        PriceStatus::Unpriced(reason) => {
+            let detail = format!("model {} has no price here: {reason}", model.label());
+            Err(Refusal::new(RefusalKind::PriceUnknown, detail).of(&call.tenant))
+        }
+        PriceStatus::Priced | PriceStatus::Allocated => Ok(()),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+fn refuse_route(error: RoutingError) -> Refusal {
+    let kind = match &error {
+        RoutingError::UnknownOperation => RefusalKind::UnknownOperation,
+        RoutingError::Malformed(_) => RefusalKind::MalformedPath,
+    };
+    Refusal::new(kind, error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+fn refuse_caller(error: IdentityError) -> Refusal {
+    let kind = match &error {
+        IdentityError::Untrusted { .. } => RefusalKind::Untrusted,
+        IdentityError::Unproven { .. } => RefusalKind::Unproven,
+        IdentityError::TenantMissing { .. } => RefusalKind::TenantMissing,
+        IdentityError::Ambiguous { .. } => RefusalKind::Ambiguous,
+        IdentityError::Contradiction { .. } => RefusalKind::Contradiction,
+        IdentityError::InvalidName { .. } => RefusalKind::InvalidName,
+        IdentityError::UnknownTenant { .. } => RefusalKind::UnknownTenant,
+        IdentityError::UnlistedApplication { .. } => RefusalKind::UnlistedApplication,
+    };
+    Refusal::new(kind, error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+fn refuse_body(error: GatherError) -> Refusal {
+    let kind = match &error {
+        GatherError::TooLong { .. } => RefusalKind::BodyTooLong,
+        GatherError::NoRoom => RefusalKind::TooManyBodies,
+        GatherError::Silent | GatherError::Broken(_) => RefusalKind::BodyCut,
+    };
+    Refusal::new(kind, error.to_string())
+}
+
+fn refuse_upstream(error: &UpstreamError) -> Refusal {
+    let kind = match error {
+        UpstreamError::Connect { .. }
+        | UpstreamError::ConnectTimeout { .. }
+        | UpstreamError::TunnelRefused { .. }
+        | UpstreamError::NotSent(_) => RefusalKind::Unreachable,
+        UpstreamError::Lost(_) => RefusalKind::ConnectionLost,
+        UpstreamError::HeadTimeout | UpstreamError::IdleTimeout => RefusalKind::TimedOut,
+    };
+    Refusal::new(kind, error.to_string())
+}
+
+fn no_credentials() -> Refusal {
+    Refusal::new(RefusalKind::NoCredentials, "the proxy has no valid AWS credentials")
+}
+
+/// The signing name of bedrock-runtime and of the control plane.
+const SIGNING_NAME: &str = "bedrock";
+/// A pool can hold several connections that Bedrock has closed meanwhile.
+const FRESH_CONNECTIONS_MAX: u32 = 3;

@@ -1,0 +1,319 @@
+//! Settles calls: reading and rates become a charge, the charge an entry, the entry a row.
+//!
+//! One thread does it for all workers, in batches. Capacity in its queue is taken before a call
+//! is sent upstream, so the end of a call can neither wait nor fail.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
+
+use crate::aws::parse_model_ref;
+use crate::domain::{
+    Charge, Clock, Entry, Latency, Outcome, Reading, ServiceTier, Timestamp, UnpricedReason,
+    UsageReason, Usage, UsageSource,
+};
+use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
+use crate::meters::Estimator;
+use crate::pricing::{Catalogue, Endpoint, Terms};
+use crate::telemetry::{Metrics, Phase, Timing};
+
+/// All that is known of a call at its end.
+pub struct Settlement {
+    /// What was known when it was admitted.
+    pub call: OpenCall,
+    /// Its record in the open-calls log; `None` when nothing was sent.
+    pub ticket: Option<OpenTicket>,
+    /// The prices that were in force for it.
+    pub catalogue: Arc<Catalogue>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What Bedrock's answer said about itself.
+    pub answer: Answer,
+    /// What was read from it.
+    pub reading: Reading,
+    /// How long things took.
+    pub times: CallTimes,
+}
+
+/// How long the parts of a call took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallTimes {
+    /// From admission to the end.
+    pub duration: Duration,
+    /// From admission to the first byte of the answer's body.
+    pub first_byte: Option<Duration>,
+    /// From admission to the first generated content.
+    pub first_token: Option<Duration>,
+    /// From the gathered body to the signed request: what the proxy added before sending.
+    pub admission: Duration,
+    /// The answer was read on after the client left.
+    pub drained: bool,
+}
+
+/// What Bedrock's answer said about itself.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The status; `None` when no head came.
+    pub status: Option<u16>,
+    /// The error class.
+    pub error_class: Option<Arc<str>>,
+    /// `x-amzn-requestid`.
+    pub request_id: Option<Arc<str>>,
+    /// Bytes of its body that were read.
+    pub bytes: u64,
+}
+
+/// The right to settle one call.
+pub type Permit = OwnedPermit<Settlement>;
+
+/// A queue for that many calls in flight: the only back-pressure of the proxy.
+pub fn queue(calls_in_flight_max: usize) -> (Sender<Settlement>, Receiver<Settlement>) {
+    channel(calls_in_flight_max.max(1))
+}
+
+/// The settling thread's things.
+pub struct Settler {
+    /// Where entries go.
+    pub ledger: Ledger,
+    /// Synced on the ledger's beat.
+    pub open_calls: Arc<OpenCalls>,
+    /// Fed with each committed entry; scrapes read it.
+    pub totals: Arc<Mutex<PeriodTotals>>,
+    /// Fed with each committed entry.
+    pub metrics: Arc<Metrics>,
+    /// How many settlements wait, for scrapes.
+    pub waiting: Arc<AtomicU64>,
+    /// Learns from reported usage, serves the rest.
+    pub estimator: Estimator,
+    /// The time of settling.
+    pub clock: Arc<dyn Clock>,
+    /// How long calls are gathered into one commit.
+    pub commit_interval: Duration,
+    /// When the open-calls log was last synced.
+    pub last_sync: Instant,
+}
+
+impl Settler {
+    /// Settles until every sender is gone and the queue is empty.
+    pub fn run(mut self, mut settlements: Receiver<Settlement>) {
+        let mut batch = Vec::new();
+        while let Some(first) = settlements.blocking_recv() {
+            batch.push(first);
+            // Sleeping while more gather costs one wake-up for many calls.
+            std::thread::sleep(self.commit_interval);
+            let open = take_ready(&mut settlements, &mut batch);
+            self.settle(&mut batch, settlements.len());
+            if !open {
+                break;
+            }
+        }
+        if let Err(error) = self.ledger.sync() {
+            tracing::error!(event = "ledger_sync_failed", %error, "ledger");
+        }
+    }
+
+    fn settle(&mut self, batch: &mut Vec<Settlement>, waiting: usize) {
+        let mut entries = Vec::with_capacity(batch.len());
+        let mut rest = Vec::with_capacity(batch.len());
+        for settlement in batch.drain(..) {
+            let (entry, ticket, times) = self.entry(settlement);
+            entries.push(entry);
+            rest.push((ticket, times));
+        }
+        self.waiting.store(entries.len().saturating_add(waiting) as u64, Ordering::Relaxed);
+        self.commit(&entries);
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        for (entry, (ticket, times)) in entries.iter().zip(rest) {
+            if let Some(ticket) = ticket {
+                ticket.close();
+            }
+            let overhead = [(Phase::Admission, times.admission)];
+            let timing = Timing {
+                duration: times.duration,
+                first_byte: times.first_byte,
+                first_token: times.first_token,
+                overhead: &overhead,
+                drained: times.drained,
+                account: "",
+            };
+            self.metrics.settled(entry, &timing);
+            totals.add(entry);
+        }
+        self.waiting.store(waiting as u64, Ordering::Relaxed);
+    }
+
+    /// Appends until the ledger takes them. While it does not, entries stay here, their open
+    /// records on disk, and new calls find no permit once the queue is full.
+    fn commit(&mut self, entries: &[Entry]) {
+        let mut pause = RETRY_PAUSE_MIN;
+        loop {
+            let begun = Instant::now();
+            match self.ledger.append(entries) {
+                Ok(()) => {
+                    self.metrics.ledger_committed(entries.len() as u64, begun.elapsed());
+                    break;
+                }
+                Err(error) => {
+                    self.metrics.ledger_failed("append");
+                    tracing::error!(event = "ledger_append_failed", %error, "ledger");
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                }
+            }
+        }
+        if self.last_sync.elapsed() >= SYNC_INTERVAL {
+            self.last_sync = Instant::now();
+            if let Err(error) = self.open_calls.sync() {
+                tracing::error!(event = "open_calls_sync_failed", %error, "open-calls log");
+            }
+        }
+    }
+
+    fn entry(&mut self, settlement: Settlement) -> (Entry, Option<OpenTicket>, CallTimes) {
+        let Settlement { call, ticket, catalogue, outcome, answer, mut reading, times } =
+            settlement;
+        self.learn_or_estimate(&call, &answer, &mut reading);
+        let end = EntryEnd { outcome, answer, reading, times };
+        let entry = entry(call, end, &catalogue, self.clock.now());
+        (entry, ticket, times)
+    }
+
+    fn learn_or_estimate(&mut self, call: &OpenCall, answer: &Answer, reading: &mut Reading) {
+        let Some(model) = &call.model else { return };
+        let label = model.label();
+        let (sent, received) = (call.request_bytes, answer.bytes);
+        if reading.source == UsageSource::Reported {
+            if !reading.usage.is_none() {
+                self.estimator.learn(&label, sent, received, &reading.usage);
+            }
+        } else if reading.reason.is_some_and(can_estimate) {
+            reading.usage = self.estimator.estimate(&label, sent, received, &reading.usage);
+            reading.source = UsageSource::Estimated;
+        }
+    }
+}
+
+/// Whether bytes can stand for the usage: they were there, but its report was not.
+const fn can_estimate(reason: UsageReason) -> bool {
+    match reason {
+        UsageReason::CutShort
+        | UsageReason::NotDrained
+        | UsageReason::ProcessDied
+        | UsageReason::NoAnswer => true,
+        UsageReason::NotInAnswer | UsageReason::Unreadable | UsageReason::NotMetered => false,
+    }
+}
+
+/// The entry of a call that a dead process left open: an estimate, marked so.
+pub fn entry_of_lost_call(
+    call: OpenCall,
+    estimator: &Estimator,
+    catalogue: &Arc<Catalogue>,
+    clock: &dyn Clock,
+) -> Entry {
+    let mut reading = Reading::missing(UsageReason::ProcessDied);
+    if call.operation.is_free() {
+        reading = Reading::reported(Usage::none(), "");
+    } else if let Some(model) = &call.model {
+        let usage = &reading.usage;
+        reading.usage = estimator.estimate(&model.label(), call.request_bytes, 0, usage);
+        reading.source = UsageSource::Estimated;
+    }
+    let end = EntryEnd {
+        outcome: Outcome::Interrupted,
+        answer: Answer::default(),
+        reading,
+        times: CallTimes::default(),
+    };
+    entry(call, end, catalogue, clock.now())
+}
+
+/// What the end of a call adds to its beginning.
+struct EntryEnd {
+    outcome: Outcome,
+    answer: Answer,
+    reading: Reading,
+    times: CallTimes,
+}
+
+fn entry(call: OpenCall, end: EntryEnd, catalogue: &Catalogue, settled_at: Timestamp) -> Entry {
+    let EntryEnd { outcome, answer, reading, times } = end;
+    let charge = charge(catalogue, &call, &reading);
+    Entry {
+        call_id: call.call_id,
+        opened_at: call.opened_at,
+        settled_at,
+        tenant: call.tenant,
+        application: call.application,
+        user: call.user,
+        session: call.session,
+        operation: call.operation,
+        model: call.model,
+        region: call.region,
+        tier_asked: call.tier_asked,
+        outcome,
+        status: answer.status,
+        error_class: answer.error_class,
+        aws_request_id: answer.request_id,
+        sdk_invocation_id: call.sdk_invocation_id,
+        sdk_attempt: call.sdk_attempt,
+        request_bytes: call.request_bytes,
+        response_bytes: answer.bytes,
+        first_byte_ms: times.first_byte.map(whole_ms),
+        duration_ms: whole_ms(times.duration),
+        reading,
+        charge,
+        catalogue: Arc::clone(catalogue.version()),
+    }
+}
+
+/// The charge for a reading, at the rates of the instant the call was admitted.
+fn charge(catalogue: &Catalogue, call: &OpenCall, reading: &Reading) -> Charge {
+    if reading.source == UsageSource::Missing {
+        return Charge::unpriced(UnpricedReason::UsageMissing);
+    }
+    if reading.usage.is_none() {
+        return Charge::of(Vec::new());
+    }
+    let invoked = reading.invoked_model.as_deref().map(parse_model_ref);
+    let Some(model) = invoked.as_ref().or(call.model.as_ref()) else {
+        return Charge::unpriced(UnpricedReason::UnresolvedModel);
+    };
+    let standard = ServiceTier::Standard;
+    let tier = reading.served_tier.as_ref().or(call.tier_asked.as_ref()).unwrap_or(&standard);
+    let terms = Terms {
+        model,
+        region: &call.region,
+        tier,
+        latency: reading.served_latency.unwrap_or(Latency::Standard),
+        endpoint: Endpoint::Runtime,
+        at: call.opened_at,
+    };
+    catalogue.charge(&terms, &reading.usage)
+}
+
+/// Moves what is ready into the batch; false when every sender is gone.
+fn take_ready(settlements: &mut Receiver<Settlement>, batch: &mut Vec<Settlement>) -> bool {
+    loop {
+        match settlements.try_recv() {
+            Ok(settlement) => batch.push(settlement),
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Disconnected) => return false,
+        }
+        if batch.len() >= BATCH_MAX {
+            return true;
+        }
+    }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Rows of one transaction: a few milliseconds of work.
+const BATCH_MAX: usize = 2_000;
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);

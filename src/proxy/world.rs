@@ -1,0 +1,84 @@
+//! What all calls share: one snapshot of tables, and the gates every call passes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Sender;
+
+use super::drain::Drains;
+use super::open_set::OpenSet;
+use super::settings::PriceUnknown;
+use super::settle::Settlement;
+use crate::domain::Clock;
+use crate::identity::Identity;
+use crate::ledger::OpenCalls;
+use crate::pricing::Catalogue;
+use crate::relay::{GatherLimits, RequestHeaderFilter};
+use crate::telemetry::Metrics;
+use crate::upstream::{CredentialStore, Patience, Targets};
+
+/// One immutable snapshot of tables. A call loads it once and sees nothing else.
+#[derive(Debug)]
+pub struct World {
+    /// The prices.
+    pub catalogue: Arc<Catalogue>,
+    /// Which priced id stands for an opaque one.
+    pub priced_as: BTreeMap<String, String>,
+    /// Who may call.
+    pub identity: Identity,
+    /// Hops whose word about the client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The regions that are served, and where they are.
+    pub targets: Targets,
+    /// The request headers that do not travel upstream.
+    pub request_headers: RequestHeaderFilter,
+    /// What happens to calls of models without a price.
+    pub price_unknown: PriceUnknown,
+}
+
+/// The gates that every call passes, shared by all workers.
+pub struct Gates {
+    /// The tables.
+    pub world: Arc<World>,
+    /// Limits on request bodies.
+    pub bodies: GatherLimits,
+    /// The queue to the settling thread; its places are the calls in flight.
+    pub settlements: Sender<Settlement>,
+    /// The log that is written before the first upstream byte.
+    pub open_calls: Arc<OpenCalls>,
+    /// The calls that are open.
+    pub open_set: Arc<OpenSet>,
+    /// Who reads on when a client leaves.
+    pub drains: Arc<Drains>,
+    /// The proxy's own credentials.
+    pub credentials: CredentialStore,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What Bedrock's clock shows more than ours, in milliseconds; learned from a refusal.
+    pub skew_ms: AtomicI64,
+    /// Limits of time upstream.
+    pub patience: Patience,
+    /// How long a call waits for a place in the queue.
+    pub permit_wait_max: Duration,
+    /// Set when the process is about to stop.
+    pub stopping: AtomicBool,
+}
+
+impl Gates {
+    /// Bytes of request bodies held right now, of the room there is.
+    pub fn bodies_room_left(&self) -> usize {
+        let room: &Semaphore = &self.bodies.room;
+        room.available_permits()
+    }
+
+    /// Whether a call can be admitted at this moment.
+    pub fn has_places(&self) -> bool {
+        self.settlements.capacity() > 0
+    }
+}

@@ -1,0 +1,219 @@
+//! Gathers a request body: in pieces as they come, hashed on the way, within limits, not joined.
+//!
+//! A signature upstream needs the hash of the whole body, so the body must be here before the
+//! first byte leaves. What is held at once, over all calls, is limited in bytes; room is taken
+//! by content-length before reading.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context as Hasher, SHA256};
+use bytes::Bytes;
+use http_body::Body;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Limits on bodies.
+#[derive(Clone, Debug)]
+pub struct GatherLimits {
+    /// The most bytes of one body.
+    pub body_bytes_max: usize,
+    /// Room for bodies over all calls, one permit a byte.
+    pub room: Arc<Semaphore>,
+    /// The longest silence of a sender in mid-body.
+    pub silence_max: Duration,
+    /// The longest wait for room.
+    pub room_wait_max: Duration,
+}
+
+/// A whole body.
+#[derive(Debug)]
+pub struct Gathered {
+    /// Its pieces, in order, as they came.
+    pub pieces: Vec<Bytes>,
+    /// Its length in bytes.
+    pub length: usize,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// A body that was not gathered. Bedrock was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// Longer than `listener.body_bytes_max`.
+    #[error("the body is longer than {limit} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The bodies of other calls take all the room, and none came free in time.
+    #[error("no room for the body")]
+    NoRoom,
+    /// The sender was silent for too long.
+    #[error("the sender stopped in mid-body")]
+    Silent,
+    /// The connection broke or the framing of the body is wrong.
+    #[error("the body was cut short: {0}")]
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Reads a body to its end.
+///
+/// # Errors
+/// When it is too long (then it is read on and thrown away for a while, so that the sender hears
+/// the answer instead of a reset), silent, broken, or when there is no room for it.
+pub async fn gather<B>(mut body: B, limits: &GatherLimits) -> Result<Gathered, GatherError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let limit = limits.body_bytes_max;
+    let announced = body
+        .size_hint()
+        .exact()
+        .map(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| length.is_none_or(|length| length > limit)) {
+        discard(body, limits).await;
+        return Err(GatherError::TooLong { limit });
+    }
+    let mut room = reserve(limits, announced.flatten().unwrap_or(0)).await?;
+    let mut pieces = Vec::new();
+    let mut length = 0_usize;
+    let mut hasher = Hasher::new(&SHA256);
+    while let Some(piece) = next_piece(&mut body, limits.silence_max).await? {
+        length = length.saturating_add(piece.len());
+        if length > limit {
+            discard(body, limits).await;
+            return Err(GatherError::TooLong { limit });
+        }
+        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if let (Some(more), Some(room)) = (
+            reserve(limits, length.saturating_sub(held)).await?,
+            &mut room,
+        ) {
+            room.merge(more);
+        }
+        hasher.update(&piece);
+        pieces.push(piece);
+    }
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(hasher.finish().as_ref());
+    Ok(Gathered {
+        pieces,
+        length,
+        sha256,
+        room,
+    })
+}
+
+impl Gathered {
+    /// Frees the room that the body took; its pieces are gone.
+    pub fn release(&mut self) {
+        self.pieces = Vec::new();
+        self.room = None;
+    }
+}
+
+async fn reserve(
+    limits: &GatherLimits,
+    bytes: usize,
+) -> Result<Option<OwnedSemaphorePermit>, GatherError> {
+    let Ok(bytes) = u32::try_from(bytes) else {
+        return Err(GatherError::NoRoom);
+    };
+    let room = Arc::clone(&limits.room);
+    match tokio::time::timeout(limits.room_wait_max, room.acquire_many_owned(bytes)).await {
+        Ok(Ok(permit)) => Ok(Some(permit)),
+        Ok(Err(_)) | Err(_) => Err(GatherError::NoRoom),
+    }
+}
+
+async fn next_piece<B>(body: &mut B, silence_max: Duration) -> Result<Option<Bytes>, GatherError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    loop {
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+        let frame = tokio::time::timeout(silence_max, frame);
+        match frame.await.map_err(|_elapsed| GatherError::Silent)? {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(GatherError::Broken(error.into())),
+            Some(Ok(frame)) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Ok(Some(piece));
+                }
+            }
+        }
+    }
+}
+
+/// Reads on and throws away, within limits.
+async fn discard<B>(mut body: B, limits: &GatherLimits)
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut left = limits.body_bytes_max.saturating_mul(4);
+    while let Ok(Some(piece)) =
+        next_piece(&mut body, limits.silence_max.min(DISCARD_SILENCE_MAX)).await
+    {
+        left = left.saturating_sub(piece.len());
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// A sender whose body is refused anyway gets little patience.
+const DISCARD_SILENCE_MAX: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    fn limits(body: usize, room: usize) -> GatherLimits {
+        GatherLimits {
+            body_bytes_max: body,
+            room: Arc::new(Semaphore::new(room)),
+            silence_max: Duration::from_secs(1),
+            room_wait_max: Duration::from_millis(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_hashed_as_it_comes_and_kept_in_pieces() {
+        let pieces = ["ab", "", "c"].map(|p| {
+            Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(p.as_bytes())))
+        });
+        let limits = limits(10, 10);
+        let body = StreamBody::new(futures_util::stream::iter(pieces));
+        let mut gathered = gather(body, &limits).await.unwrap();
+        assert_eq!((gathered.pieces.len(), gathered.length), (3, 3));
+        // SHA-256 of "abc": FIPS 180-4, appendix B.1.
+        assert_eq!(gathered.sha256[..4], [0xba, 0x78, 0x16, 0xbf]);
+        assert_eq!(limits.room.available_permits(), 7);
+        gathered.release();
+        assert_eq!(limits.room.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn the_last_allowed_byte_passes_and_the_next_does_not() {
+        let limits = limits(4, 100);
+        assert!(gather(Full::from("1234"), &limits).await.is_ok());
+        let error = gather(Full::from("12345"), &limits).await.unwrap_err();
+        assert!(matches!(error, GatherError::TooLong { limit: 4 }));
+        assert_eq!(limits.room.available_permits(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_body_without_room_is_refused_in_the_end() {
+        let limits = limits(100, 3);
+        let error = gather(Full::from("1234"), &limits).await.unwrap_err();
+        assert!(matches!(error, GatherError::NoRoom));
+    }
+}

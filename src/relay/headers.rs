@@ -1,0 +1,136 @@
+//! Which headers pass. What is dropped is a closed list; everything else goes on as it came.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Request headers that never travel upstream, besides the tenancy headers of the settings:
+/// the client's proof (the proxy signs anew), hop-by-hop headers, what other hops wrote about
+/// the client, and negotiation that is not the client's to make with Bedrock: a compressed
+/// answer could not be metered.
+pub const DROPPED_REQUEST_HEADERS: [&str; 23] = [
+    "authorization",
+    "x-api-key",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+    "host",
+    "content-length",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "accept-encoding",
+    "expect",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// Answer headers that are about the connection to Bedrock, not about the answer.
+pub const DROPPED_ANSWER_HEADERS: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// The request headers that are dropped, ready to use: the closed list and the tenancy headers.
+#[derive(Clone, Debug)]
+pub struct RequestHeaderFilter {
+    dropped: Vec<HeaderName>,
+}
+
+impl RequestHeaderFilter {
+    /// The filter for these tenancy headers.
+    pub fn new(tenancy: impl IntoIterator<Item = HeaderName>) -> Self {
+        let closed = DROPPED_REQUEST_HEADERS
+            .iter()
+            .map(|name| HeaderName::from_static(name));
+        Self {
+            dropped: closed.chain(tenancy).collect(),
+        }
+    }
+
+    /// Drops the headers that do not travel upstream.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        drop_named_by_connection(headers);
+        for name in &self.dropped {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Drops the headers that are about the connection to Bedrock.
+pub fn filter_answer(headers: &mut HeaderMap) {
+    drop_named_by_connection(headers);
+    for name in &DROPPED_ANSWER_HEADERS {
+        headers.remove(name);
+    }
+}
+
+/// Headers that `connection` names belong to that connection too (RFC 9110 section 7.6.1).
+fn drop_named_by_connection(headers: &mut HeaderMap) {
+    let Some(connection) = headers.get(header::CONNECTION) else {
+        return;
+    };
+    if connection == HeaderValue::from_static("keep-alive") {
+        return;
+    }
+    let values: Vec<HeaderValue> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .cloned()
+        .collect();
+    for name in values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|v| v.split(','))
+    {
+        headers.remove(name.trim());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(names: &[&str]) -> HeaderMap {
+        let pair = |name: &&str| (name.parse().unwrap(), HeaderValue::from_static("v"));
+        names.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn only_the_closed_list_is_dropped() {
+        let tenancy = [HeaderName::from_static("x-bedrock-meter-tenant")];
+        let filter = RequestHeaderFilter::new(tenancy);
+        let passing = [
+            "user-agent",
+            "amz-sdk-request",
+            "x-amzn-bedrock-trace",
+            "content-type",
+        ];
+        let mut all = headers(&passing);
+        all.extend(headers(&DROPPED_REQUEST_HEADERS));
+        all.extend(headers(&["x-bedrock-meter-tenant"]));
+        filter.apply(&mut all);
+        assert_eq!(all, headers(&passing));
+    }
+
+    #[test]
+    fn headers_named_by_connection_are_dropped() {
+        let mut all = headers(&["x-hop", "x-end"]);
+        all.insert(header::CONNECTION, HeaderValue::from_static("close, X-Hop"));
+        filter_answer(&mut all);
+        assert_eq!(all, headers(&["x-end"]));
+    }
+}

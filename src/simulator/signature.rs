@@ -1,0 +1,149 @@
+//! Checks a SigV4 signature: the request is signed again by the AWS crate and compared.
+
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use http::HeaderMap;
+use jiff::{Timestamp, civil, tz::TimeZone};
+
+use super::Settings;
+use super::refusal::Refusal;
+use super::request::Request;
+
+/// How far the signer's clock may be off, in seconds.
+const SKEW_MAX: i64 = 300;
+
+/// The parts of an `Authorization` header.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Claim<'a> {
+    access_key_id: &'a str,
+    date: &'a str,
+    /// The region that the request is signed for.
+    pub(super) region: &'a str,
+    service: &'a str,
+    signed_headers: Vec<&'a str>,
+    signature: &'a str,
+}
+
+impl<'a> Claim<'a> {
+    /// Reads `AWS4-HMAC-SHA256 Credential=.., SignedHeaders=.., Signature=..`.
+    pub(super) fn read(headers: &'a HeaderMap) -> Option<Self> {
+        let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+        let fields = value.strip_prefix("AWS4-HMAC-SHA256 ")?;
+        let field = |name: &str| {
+            let mut fields = fields.split(',').map(str::trim);
+            fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+        };
+        let mut scope = field("Credential")?.split('/');
+        Some(Self {
+            access_key_id: scope.next()?,
+            date: scope.next()?,
+            region: scope.next()?,
+            service: scope.next()?,
+            signed_headers: field("SignedHeaders")?.split(';').collect(),
+            signature: field("Signature")?,
+        })
+    }
+}
+
+/// Refuses a request that is not signed as it must be.
+pub(super) fn verify(settings: &Settings, request: &Request) -> Result<(), Refusal> {
+    let Some(claim) = Claim::read(&request.headers) else {
+        let message = "Missing Authentication Token";
+        return Err(Refusal::new(
+            403,
+            "MissingAuthenticationTokenException",
+            message,
+        ));
+    };
+    check_claim(settings, &claim)?;
+    let date = request.header("x-amz-date").unwrap_or_default();
+    let signed_at = check_date(&claim, date)?;
+    let expected = signature_of(settings, request, &claim, signed_at);
+    if expected.as_deref() == Some(claim.signature) {
+        Ok(())
+    } else {
+        Err(Refusal::signature(
+            "The request signature we calculated does not match the signature you provided.",
+        ))
+    }
+}
+
+fn check_claim(settings: &Settings, claim: &Claim<'_>) -> Result<(), Refusal> {
+    if claim.access_key_id != settings.access_key_id {
+        let message = "The security token included in the request is invalid.";
+        return Err(Refusal::new(403, "UnrecognizedClientException", message));
+    }
+    let region_served =
+        settings.regions.is_empty() || settings.regions.iter().any(|region| region == claim.region);
+    if claim.service != "bedrock" || !region_served {
+        return Err(Refusal::signature(
+            "Credential should be scoped to a valid region and to service: 'bedrock'.",
+        ));
+    }
+    if !claim.signed_headers.contains(&"host") {
+        return Err(Refusal::signature("'Host' must be a 'SignedHeader'."));
+    }
+    Ok(())
+}
+
+fn check_date(claim: &Claim<'_>, date: &str) -> Result<SystemTime, Refusal> {
+    let parsed = civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok();
+    let zoned = parsed.and_then(|parsed| parsed.to_zoned(TimeZone::UTC).ok());
+    let Some(signed_at) = zoned.map(|zoned| zoned.timestamp()) else {
+        return Err(Refusal::signature(
+            "Date must be in ISO-8601 'basic format'.",
+        ));
+    };
+    if !date.starts_with(claim.date) {
+        return Err(Refusal::signature(
+            "Date in Credential scope does not match X-Amz-Date.",
+        ));
+    }
+    if (Timestamp::now().as_second() - signed_at.as_second()).abs() > SKEW_MAX {
+        return Err(Refusal::signature("Signature expired."));
+    }
+    Ok(signed_at.into())
+}
+
+/// The signature that the request should carry; `None` when it cannot be signed at all.
+fn signature_of(
+    settings: &Settings,
+    request: &Request,
+    claim: &Claim<'_>,
+    signed_at: SystemTime,
+) -> Option<String> {
+    let identity = Credentials::builder()
+        .access_key_id(&settings.access_key_id)
+        .secret_access_key(&settings.secret_access_key)
+        .provider_name("simulator")
+        .build()
+        .into();
+    let mut signing = SigningSettings::default();
+    signing.excluded_headers = None;
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(claim.region)
+        .name(claim.service)
+        .time(signed_at)
+        .settings(signing)
+        .build()
+        .ok()?
+        .into();
+    let headers: Option<Vec<(&str, String)>> = claim
+        .signed_headers
+        .iter()
+        .map(|name| Some((*name, request.header_values(name)?)))
+        .collect();
+    let headers = headers?;
+    let signable = SignableRequest::new(
+        request.method.as_str(),
+        format!("http://{}{}", request.host(), request.target),
+        headers.iter().map(|(name, value)| (*name, value.as_str())),
+        SignableBody::Precomputed(request.body_sha256.clone()),
+    )
+    .ok()?;
+    Some(sign(signable, &parameters).ok()?.into_parts().1)
+}

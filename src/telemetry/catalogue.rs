@@ -1,0 +1,173 @@
+//! One table of all metrics: name, kind, unit, labels, help. `docs/metrics.md` is its print.
+//!
+//! It must not know who fills a metric. A metric stands here only when the program fills it.
+
+use std::fmt::Write as _;
+
+/// What Prometheus calls the type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the process restarts.
+    Counter,
+    /// A value that goes up and down.
+    Gauge,
+    /// Observations counted in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// The word of the text format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// The full name, with prefix.
+    pub name: &'static str,
+    /// The type.
+    pub kind: Kind,
+    /// What one of it is.
+    pub unit: &'static str,
+    /// The label names, in the order that values are given.
+    pub labels: &'static [&'static str],
+    /// What it says, for an operator.
+    pub help: &'static str,
+}
+
+/// Every metric, in the order of the documentation.
+pub const fn catalogue() -> &'static [Definition] {
+    ALL
+}
+
+/// The table as Markdown: the body of `docs/metrics.md`.
+pub fn catalogue_markdown() -> String {
+    let mut table =
+        String::from("| name | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
+    for metric in ALL {
+        let labels = metric.labels.join(", ");
+        let (name, kind) = (metric.name, metric.kind.name());
+        let (unit, help) = (metric.unit, metric.help);
+        // Writing to a String cannot fail.
+        let _written = writeln!(table, "| `{name}` | {kind} | {unit} | {labels} | {help} |");
+    }
+    table
+}
+
+macro_rules! catalogue {
+    ($($id:ident = $kind:ident $name:literal ($unit:literal) [$($label:ident),*] $help:literal;)*) => {
+        $(pub(super) const $id: Definition = Definition {
+            name: concat!("bedrock_meter_", $name),
+            kind: Kind::$kind,
+            unit: $unit,
+            labels: &[$(stringify!($label)),*],
+            help: $help,
+        };)*
+        const ALL: &[Definition] = &[$($id),*];
+    };
+}
+
+catalogue! {
+    REQUESTS = Counter "requests_total" ("calls") [tenant, application, model, operation, outcome]
+        "Settled calls.";
+    TOKENS = Counter "tokens_total" ("tokens") [tenant, application, model, kind]
+        "Tokens used, by token class; estimated ones included.";
+    UNITS = Counter "units_total" ("units") [tenant, application, model, unit]
+        "Other units used, such as images or search units.";
+    COST = Counter "cost_usd_total" ("US dollars") [tenant, application, model, kind]
+        "Contracted cost since the start of the process, for rates; money panels read period_cost_usd.";
+    PERIOD_COST = Gauge "period_cost_usd" ("US dollars") [tenant, application, period]
+        "Contracted cost of the current UTC day and month, as the ledger has it.";
+    ESTIMATED_COST = Counter "estimated_cost_usd_total" ("US dollars") [tenant, model, reason]
+        "The part of the cost that rests on estimated usage.";
+    USAGE_ESTIMATED = Counter "usage_estimated_total" ("calls") [tenant, model, reason]
+        "Calls whose usage is an estimate, and why.";
+    USAGE_MISSING = Counter "usage_missing_total" ("calls") [tenant, model, reason]
+        "Calls whose usage is unknown, and why.";
+    UNPRICED_REQUESTS = Counter "unpriced_requests_total" ("calls") [tenant, model, reason]
+        "Calls without a price, and why.";
+    UNPRICED_TOKENS = Counter "unpriced_tokens_total" ("tokens") [tenant, model, reason]
+        "Tokens of calls without a price, and why.";
+    USAGE_DISAGREEMENT = Counter "usage_disagreement_total" ("calls") [tenant, model]
+        "Answers in which two places reported different usage.";
+    DURATION = Histogram "request_duration_seconds" ("seconds") [model, operation]
+        "From admission of a call to its end.";
+    FIRST_BYTE = Histogram "time_to_first_byte_seconds" ("seconds") [model, operation]
+        "From admission of a call to the first byte of the answer's body.";
+    FIRST_TOKEN = Histogram "time_to_first_token_seconds" ("seconds") [model, operation]
+        "From admission of a call to the first generated content.";
+    OUTPUT_RATE = Histogram "output_tokens_per_second" ("tokens per second") [model, operation]
+        "Output tokens over the time from the first generated content to the end.";
+    OVERHEAD = Histogram "overhead_seconds" ("seconds") [operation, phase]
+        "Time that the proxy itself added.";
+    UPSTREAM_REQUESTS = Counter "upstream_requests_total" ("attempts") [account, region, model, status]
+        "Requests sent to Bedrock by the status it answered; none when no answer came.";
+    IN_FLIGHT = Gauge "in_flight_requests" ("calls") []
+        "Calls admitted and not yet ended.";
+    OLDEST_OPEN = Gauge "oldest_open_call_seconds" ("seconds") []
+        "Age of the oldest call that is not settled.";
+    OPEN_DRAINS = Gauge "open_drains" ("streams") []
+        "Streams that are read to their end after their client left.";
+    BUFFERED = Gauge "buffered_bytes" ("bytes") []
+        "Request bodies held in memory.";
+    CLIENT_RETRIES = Counter "client_retries_total" ("calls") [tenant]
+        "Calls that an SDK sent again.";
+    CLIENT_DISCONNECTS = Counter "client_disconnects_total" ("calls") [tenant]
+        "Calls whose client left before the end of the answer.";
+    DRAINED = Counter "drained_streams_total" ("streams") [tenant]
+        "Streams read to their end after their client left.";
+    REFUSED = Counter "refused_total" ("calls") [tenant, reason]
+        "Calls refused before they reached Bedrock; callers without proof count as tenant unproven.";
+    LEDGER_ENTRIES = Counter "ledger_entries_total" ("entries") []
+        "Entries committed to the ledger by this process.";
+    LEDGER_QUEUE = Gauge "ledger_queue_depth" ("entries") []
+        "Settled calls that wait for their commit.";
+    LEDGER_COMMIT = Histogram "ledger_commit_seconds" ("seconds") []
+        "Time of one commit.";
+    LEDGER_ERRORS = Counter "ledger_errors_total" ("errors") [kind]
+        "Failures to write the ledger, by kind.";
+    PRICES_INFO = Gauge "price_catalogue_info" ("1") [version]
+        "The price catalogue in use.";
+    PRICES_AGE = Gauge "price_catalogue_age_seconds" ("seconds") []
+        "Age of the price catalogue in use.";
+    CREDENTIALS_EXPIRY = Gauge "credentials_expiry_seconds" ("seconds") []
+        "Time until the AWS credentials expire; absent when they do not.";
+    COST_BASIS = Gauge "cost_basis_info" ("1") [basis]
+        "Which of the four amounts live metrics show.";
+    LABEL_OVERFLOW = Counter "label_overflow_total" ("times") [limit]
+        "Times that a limit put `other` in place of a label value: per call for tenant, application and model, once for a whole series.";
+    BUILD_INFO = Gauge "build_info" ("1") [version]
+        "The version of this program.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_end_as_their_kind_asks() {
+        let names: HashSet<_> = catalogue().iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), catalogue().len());
+        for metric in catalogue() {
+            let total = metric.name.ends_with("_total");
+            assert_eq!(total, metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(!metric.help.contains('|'), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_printed_table_has_a_line_for_each_metric() {
+        let table = catalogue_markdown();
+        assert_eq!(table.lines().count(), catalogue().len() + 2);
+        assert!(
+            table.contains("| `bedrock_meter_refused_total` | counter | calls | tenant, reason |")
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! The metrics of this process: what each place calls, and the print for Prometheus.
+//!
+//! Settled calls go through one lock that only the settling thread, refusals and scrapes take;
+//! what the request path counts is a plain atomic.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+
+use super::catalogue as define;
+use super::family::Maker;
+use super::labels::{KnownNames, UNPROVEN};
+use super::observed::{self, Observed, PeriodSums};
+use super::settled::Recorder;
+use super::timing::Timing;
+use super::{Settings, TelemetryError};
+use crate::domain::{Entry, TenantId, Usd};
+
+const COMMIT_SECONDS: &[f64] = &[
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
+
+/// The metrics of this process. Shared by reference.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    recorder: Mutex<Recorder>,
+    in_flight: IntGauge,
+    open_drains: IntGauge,
+    buffered: IntGauge,
+    refusals: IntCounterVec,
+    ledger_entries: IntCounter,
+    ledger_errors: IntCounterVec,
+    ledger_commit: HistogramVec,
+}
+
+impl Metrics {
+    /// Metrics at zero.
+    ///
+    /// # Errors
+    /// When the table of metrics is at fault.
+    pub fn new(settings: &Settings, known: &KnownNames) -> Result<Self, TelemetryError> {
+        let registry = Registry::new();
+        let maker = Maker {
+            registry: &registry,
+            series_max: settings.series_per_family_max,
+        };
+        let recorder = Recorder::new(settings, known, &maker)?;
+        Ok(Self {
+            in_flight: maker.gauge(define::IN_FLIGHT)?,
+            open_drains: maker.gauge(define::OPEN_DRAINS)?,
+            buffered: maker.gauge(define::BUFFERED)?,
+            refusals: recorder.refusals(),
+            ledger_entries: maker.counter(define::LEDGER_ENTRIES)?,
+            ledger_errors: maker.counters(define::LEDGER_ERRORS)?,
+            ledger_commit: maker.histograms(define::LEDGER_COMMIT, COMMIT_SECONDS)?,
+            recorder: Mutex::new(recorder),
+            registry,
+        })
+    }
+
+    /// Counts one settled call.
+    pub fn settled(&self, entry: &Entry, timing: &Timing<'_>) {
+        self.recorder().settled(entry, timing);
+    }
+
+    /// Counts a call refused before it reached Bedrock. `tenant` is the proven one; without
+    /// proof the name that a caller claims must not be given.
+    pub fn refused(&self, tenant: Option<&TenantId>, reason: &'static str) {
+        match tenant {
+            Some(tenant) => self.recorder().refused(tenant, reason),
+            None => self.refusals.with_label_values(&[UNPROVEN, reason]).inc(),
+        }
+    }
+
+    /// Counts an admitted call until the returned value is dropped.
+    pub fn in_flight(&self) -> Held {
+        Held::new(&self.in_flight, 1)
+    }
+
+    /// Counts a stream that is drained until the returned value is dropped.
+    pub fn open_drain(&self) -> Held {
+        Held::new(&self.open_drains, 1)
+    }
+
+    /// Counts bytes held in memory until the returned value is dropped.
+    pub fn buffered(&self, bytes: usize) -> Held {
+        Held::new(&self.buffered, i64::try_from(bytes).unwrap_or(i64::MAX))
+    }
+
+    /// Counts a commit of that many entries.
+    pub fn ledger_committed(&self, entries: u64, took: Duration) {
+        self.ledger_entries.inc_by(entries);
+        self.ledger_commit
+            .with_label_values::<&str>(&[])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a failure to write the ledger.
+    pub fn ledger_failed(&self, kind: &'static str) {
+        self.ledger_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4, with what was read for this scrape.
+    ///
+    /// # Errors
+    /// When the metrics library refuses a family.
+    pub fn render(&self, observed: &Observed) -> Result<String, TelemetryError> {
+        let mut families = observed::families(observed, &self.period_sums(observed));
+        families.extend(self.registry.gather());
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        Ok(TextEncoder::new().encode_to_string(&families)?)
+    }
+
+    /// The ledger's costs under the same guard as calls, so that junk in the ledger is `other`.
+    fn period_sums(&self, observed: &Observed) -> PeriodSums {
+        let mut recorder = self.recorder();
+        let mut sums = PeriodSums::new();
+        for cost in &observed.period_costs {
+            let (tenant, application) = recorder.application(&cost.tenant, &cost.application);
+            let sum = sums
+                .entry((tenant, application, cost.period))
+                .or_insert(Usd::ZERO);
+            *sum = sum.saturating_add(cost.amount);
+        }
+        sums
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part of a gauge that is given back on drop.
+#[derive(Debug)]
+#[must_use = "what is held is given back on drop"]
+pub struct Held {
+    gauge: IntGauge,
+    amount: i64,
+}
+
+impl Held {
+    fn new(gauge: &IntGauge, amount: i64) -> Self {
+        gauge.add(amount);
+        Self {
+            gauge: gauge.clone(),
+            amount,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gauge.sub(self.amount);
+    }
+}

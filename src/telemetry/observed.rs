@@ -1,0 +1,141 @@
+//! Values that are read at the moment of a scrape. What was not read has no series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
+
+use super::catalogue::{self as define, Definition};
+use super::family::{dollars, label_pairs};
+use crate::domain::{ApplicationId, TenantId, Usd};
+
+/// A calendar period in UTC that live spend is shown for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeriodKind {
+    /// Today.
+    Day,
+    /// This month.
+    Month,
+}
+
+impl PeriodKind {
+    /// The metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+}
+
+/// What the ledger says an application has cost in the current period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeriodCost {
+    /// Who pays.
+    pub tenant: TenantId,
+    /// Which workload.
+    pub application: ApplicationId,
+    /// Which period.
+    pub period: PeriodKind,
+    /// The cost since the period began.
+    pub amount: Usd,
+}
+
+/// What was read for one scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The current period's costs, one for each tenant, application and period.
+    pub period_costs: Vec<PeriodCost>,
+    /// Age of the oldest call that is not settled; zero when none is open.
+    pub oldest_open_call: Option<Duration>,
+    /// Settled calls that wait for their commit.
+    pub ledger_queue_depth: Option<u64>,
+    /// Version of the price catalogue in use.
+    pub catalogue_version: Option<Arc<str>>,
+    /// Age of the price catalogue in use.
+    pub catalogue_age: Option<Duration>,
+    /// Time until the AWS credentials expire.
+    pub credentials_expire_in: Option<Duration>,
+    /// Which amount live metrics show, such as `contracted`.
+    pub cost_basis: Option<&'static str>,
+}
+
+/// Period costs by label values, summed exactly.
+pub(super) type PeriodSums = BTreeMap<(Arc<str>, Arc<str>, PeriodKind), Usd>;
+
+/// The families of what was read.
+pub(super) fn families(observed: &Observed, sums: &PeriodSums) -> Vec<MetricFamily> {
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+    let families = [
+        family(define::PERIOD_COST, sums.iter().map(period_cost).collect()),
+        single(define::OLDEST_OPEN, seconds(observed.oldest_open_call)),
+        single(define::LEDGER_QUEUE, observed.ledger_queue_depth.map(count)),
+        info(define::PRICES_INFO, observed.catalogue_version.as_deref()),
+        single(define::PRICES_AGE, seconds(observed.catalogue_age)),
+        single(
+            define::CREDENTIALS_EXPIRY,
+            seconds(observed.credentials_expire_in),
+        ),
+        info(define::COST_BASIS, observed.cost_basis),
+        info(define::BUILD_INFO, Some(env!("CARGO_PKG_VERSION"))),
+    ];
+    families.into_iter().flatten().collect()
+}
+
+fn period_cost(row: (&(Arc<str>, Arc<str>, PeriodKind), &Usd)) -> Metric {
+    let ((tenant, application, period), amount) = row;
+    gauge(
+        define::PERIOD_COST,
+        &[tenant, application, period.name()],
+        dollars(*amount),
+    )
+}
+
+fn single(metric: Definition, value: Option<f64>) -> Option<MetricFamily> {
+    family(
+        metric,
+        value
+            .map(|value| gauge(metric, &[], value))
+            .into_iter()
+            .collect(),
+    )
+}
+
+fn info(metric: Definition, value: Option<&str>) -> Option<MetricFamily> {
+    family(
+        metric,
+        value
+            .map(|value| gauge(metric, &[value], 1.0))
+            .into_iter()
+            .collect(),
+    )
+}
+
+fn gauge(metric: Definition, values: &[&str], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut sample = Metric::from_label(label_pairs(metric.labels, values));
+    sample.set_gauge(gauge);
+    sample
+}
+
+fn family(metric: Definition, samples: Vec<Metric>) -> Option<MetricFamily> {
+    if samples.is_empty() {
+        return None;
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(metric.name.to_owned());
+    family.set_help(metric.help.to_owned());
+    family.set_field_type(MetricType::GAUGE);
+    family.set_metric(samples);
+    Some(family)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a queue never holds 2^53 entries"
+)]
+fn count(value: u64) -> f64 {
+    value as f64
+}
