@@ -1,5 +1,26 @@
 //! The configuration: reads TOML, reports every problem at once, fills each room's settings.
+//!
+//! `sections.rs` binds each key to its field, once; `reader.rs` reads through these bindings and
+//! `printer.rs` prints through them, so that what is read and what is shown cannot differ.
+//! `check.rs` has the rules that join several keys. No room but the wiring imports this one.
 
+mod check;
+mod field;
+mod form;
+mod load;
+mod printer;
+mod problem;
+mod proxy_choice;
+mod reader;
+mod sections;
 mod settings;
+mod substitute;
+mod suggest;
 
+pub use load::{load, parse};
+pub use printer::explain;
+pub use problem::{Problem, Problems};
 pub use settings::Settings;
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 
@@ -31,6 +32,8 @@ pub struct OpenCalls {
     current: ArcSwap<Segment>,
     /// One thread makes the next segment; the others go on writing to the full one.
     rotating: AtomicBool,
+    /// Full segments that may not be on disk yet. Locked only by rotation and the writer's tick.
+    full: Mutex<Vec<Weak<Segment>>>,
 }
 
 impl OpenCalls {
@@ -47,12 +50,14 @@ impl OpenCalls {
             .last()
             .map_or(0, |(number, _)| *number);
         let segment = Segment::create(&directory, newest.saturating_add(1))?;
+        sync_directory(&directory)?;
         Ok(Self {
             directory,
             durability: settings.durability,
             segment_bytes_max: settings.segment_bytes_max,
             current: ArcSwap::from_pointee(segment),
             rotating: AtomicBool::new(false),
+            full: Mutex::default(),
         })
     }
 
@@ -79,15 +84,20 @@ impl OpenCalls {
         Ok(ticket)
     }
 
-    /// Asks the disk to keep what was appended to the current segment: the writer's tick does
-    /// it each [`super::SYNC_INTERVAL`] under default durability.
+    /// Asks the disk to keep what was appended: the writer's tick does it each
+    /// [`super::SYNC_INTERVAL`] under default durability.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn sync(&self) -> Result<(), LedgerError> {
-        let segment = self.current.load_full();
-        let synced = segment.sync();
-        synced.map_err(LedgerError::file("sync", &segment.path))
+        let current = self.current.load_full();
+        // A segment that is gone has no open call.
+        let full = mem::take(&mut *self.full_segments());
+        for segment in full.iter().filter_map(Weak::upgrade).chain([current]) {
+            let synced = segment.sync();
+            synced.map_err(LedgerError::file("sync", &segment.path))?;
+        }
+        sync_directory(&self.directory)
     }
 
     /// Goes on in a new segment, unless another thread already did or does. When none can be
@@ -96,13 +106,27 @@ impl OpenCalls {
         if self.rotating.swap(true, Ordering::Acquire) {
             return;
         }
-        if Arc::ptr_eq(&self.current.load(), full) {
-            match Segment::create(&self.directory, full.number.saturating_add(1)) {
-                Ok(next) => self.current.store(Arc::new(next)),
-                Err(cause) => tracing::warn!(%cause, "open-calls log goes on in a full segment"),
-            }
+        if Arc::ptr_eq(&self.current.load(), full)
+            && let Err(cause) = self.replace(full)
+        {
+            tracing::warn!(%cause, "open-calls log goes on in a full segment");
         }
         self.rotating.store(false, Ordering::Release);
+    }
+
+    fn replace(&self, full: &Arc<Segment>) -> Result<(), LedgerError> {
+        let next = Segment::create(&self.directory, full.number.saturating_add(1))?;
+        match self.durability {
+            Durability::Default => self.full_segments().push(Arc::downgrade(full)),
+            Durability::Strict => sync_directory(&self.directory)?,
+        }
+        self.current.store(Arc::new(next));
+        Ok(())
+    }
+
+    fn full_segments(&self) -> MutexGuard<'_, Vec<Weak<Segment>>> {
+        // A panic elsewhere leaves the list whole.
+        self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,7 +192,6 @@ impl Segment {
         let path = directory.join(format!("{number:020}{SUFFIX}"));
         let file = OpenOptions::new().append(true).create_new(true).open(&path);
         let file = file.map_err(LedgerError::file("create", &path))?;
-        sync_directory(directory).map_err(LedgerError::file("sync", directory))?;
         Ok(Self {
             number,
             path,
@@ -218,8 +241,9 @@ impl Drop for Segment {
 }
 
 /// Makes the name of a new file last through a loss of power.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+fn sync_directory(directory: &Path) -> Result<(), LedgerError> {
+    let synced = File::open(directory).and_then(|opened| opened.sync_all());
+    synced.map_err(LedgerError::file("sync", directory))
 }
 
 const SUFFIX: &str = ".open-calls";
@@ -298,6 +322,7 @@ mod tests {
                 });
             }
         });
+        log.sync().unwrap();
         let scans = files(directory.path());
         let scans = scans.iter().map(|path| scan(&fs::read(path).unwrap()));
         assert_eq!(scans.map(|scan| scan.calls.len()).sum::<usize>(), 400);

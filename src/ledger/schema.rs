@@ -179,4 +179,35 @@ mod tests {
             })
         ));
     }
+
+    const DOCUMENT: &str = include_str!("../../docs/ledger.md");
+
+    #[test]
+    fn the_document_names_every_column() {
+        let connection = migrated();
+        for table in ["entries", "calls", "charge_lines"] {
+            let sql = format!("SELECT * FROM {table}");
+            let statement = connection.prepare(&sql).unwrap();
+            for column in statement.column_names() {
+                assert!(DOCUMENT.contains(&format!("`{column}`")), "{column}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_document_s_queries_run() {
+        let connection = migrated();
+        let queries = DOCUMENT.split("```sql\n").skip(1);
+        let queries: Vec<&str> = queries
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
+        assert_eq!(queries.len(), 4);
+        for sql in queries {
+            let mut statement = connection.prepare(sql).unwrap();
+            assert!(
+                statement.query(()).unwrap().next().unwrap().is_none(),
+                "{sql}"
+            );
+        }
+    }
 }

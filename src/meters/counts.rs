@@ -115,7 +115,8 @@ impl TokenCounts {
     /// The counts of places in order of trust as one, and whether they disagree.
     pub(super) fn agreed(places: &[Self]) -> (Self, bool) {
         let merged = places.iter().copied().reduce(Self::or).unwrap_or_default();
-        let contradicted = places.iter().any(|place| merged.differs(place));
+        let differs = |place: &Self| merged.differs(&place.or(merged));
+        let contradicted = places.iter().any(differs);
         let disagreement = contradicted || merged.contradictory || merged.is_impossible();
         (merged, disagreement)
     }

@@ -14,6 +14,8 @@ mod invoke_stream;
 mod meter;
 mod request;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 pub use estimate::Estimator;
 pub use meter::{End, Meter};

@@ -155,3 +155,100 @@ fn pairs(raw: &[u8]) -> Vec<(String, String)> {
 fn parse<'a, T: Deserialize<'a>>(raw: &'a [u8]) -> Option<T> {
     serde_json::from_slice(raw).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pieces(text: &str, size: usize) -> Vec<Bytes> {
+        let chunks = text.as_bytes().chunks(size.max(1));
+        chunks.map(Bytes::copy_from_slice).collect()
+    }
+
+    fn facts(operation: Operation, headers: &[(&'static str, &str)], body: &str) -> RequestFacts {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        let whole = request_facts(operation, &map, &pieces(body, body.len()));
+        for size in 1..body.len() {
+            assert_eq!(request_facts(operation, &map, &pieces(body, size)), whole);
+        }
+        whole
+    }
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn a_converse_request_tells_tier_and_metadata_in_its_body() {
+        let body = r#"{"messages":[{"content":[{"text":"\"requestMetadata\":{\"team\":\"x\"}"}]}],
+            "serviceTier":{"type":"flex"},"requestMetadata":{"team":"red","app":"chat"}}"#;
+        let read = facts(Operation::ConverseStream, &[], body);
+        assert_eq!(read.tier, Some(ServiceTier::Flex));
+        assert_eq!(read.metadata, [pair("app", "chat"), pair("team", "red")]);
+    }
+
+    #[test]
+    fn an_invoke_request_tells_them_in_headers_and_the_user_in_its_body() {
+        let headers = [
+            ("x-amzn-bedrock-service-tier", "priority"),
+            ("x-amzn-bedrock-request-metadata", r#"{"team":"red"}"#),
+        ];
+        let body = r#"{"max_tokens":1,"service_tier":"flex","metadata":{"user_id":"u1"}}"#;
+        let read = facts(Operation::InvokeModel, &headers, body);
+        assert_eq!(read.tier, Some(ServiceTier::Priority));
+        assert_eq!(read.metadata, [pair("team", "red")]);
+        assert_eq!(read.user_id.as_deref(), Some("u1"));
+        let read = facts(
+            Operation::InvokeModel,
+            &[],
+            r#"{"service_tier":"standard_only"}"#,
+        );
+        assert_eq!(read.tier, Some(ServiceTier::Standard));
+    }
+
+    #[test]
+    fn names_in_the_prompt_and_malformed_values_count_as_absent() {
+        for body in [
+            r#"{"messages":[{"serviceTier":{"type":"flex"},"requestMetadata":{"a":"b"}}]}"#,
+            r#"{"serviceTier":"flex","requestMetadata":{"a":1}}"#,
+            r#"{"serviceTier":{"type":"fl"#,
+            "\"serviceTier\"",
+        ] {
+            assert_eq!(
+                facts(Operation::Converse, &[], body),
+                RequestFacts::default(),
+                "{body}"
+            );
+        }
+        let many: Vec<String> = (0..17).map(|n| format!(r#""k{n}":"v""#)).collect();
+        let headers = format!("{{{}}}", many.join(","));
+        let headers = [("x-amzn-bedrock-request-metadata", headers.as_str())];
+        assert!(
+            facts(Operation::InvokeModel, &headers, "{}")
+                .metadata
+                .is_empty()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_needle_is_found_wherever_the_pieces_are_cut(
+            text in "[ab]{0,40}", needle in "[ab]{1,6}", sizes in prop::collection::vec(0_usize..5, 1..9),
+        ) {
+            prop_assume!(sizes.iter().any(|size| *size > 0));
+            let (mut rest, mut sizes) = (text.as_bytes(), sizes.iter().cycle());
+            let mut pieces = Vec::new();
+            while !rest.is_empty() {
+                let (piece, tail) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+                pieces.push(Bytes::copy_from_slice(piece));
+                rest = tail;
+            }
+            prop_assert_eq!(occurs(&pieces, needle.as_bytes()), text.contains(&needle));
+        }
+    }
+}

@@ -94,7 +94,7 @@ impl Catalogue {
     }
 
     /// What the operator said this identifier stands for, or itself.
-    pub(super) fn substitute<'a>(&'a self, model: &'a ModelRef) -> &'a ModelRef {
+    pub fn substitute<'a>(&'a self, model: &'a ModelRef) -> &'a ModelRef {
         if self.substitutes.is_empty() {
             return model;
         }

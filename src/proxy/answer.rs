@@ -21,7 +21,10 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(live: Live, drains: Arc<Drains>) -> Self {
-        Self { live: Some(live), drains }
+        Self {
+            live: Some(live),
+            drains,
+        }
     }
 
     pub(super) fn live(&mut self) -> Option<&mut Live> {
@@ -77,7 +80,13 @@ impl AnswerBody {
             ended = true;
         }
         let length = length.map_or_else(SizeHint::default, SizeHint::with_exact);
-        Self::Relayed(Box::new(Relayed { guard, ended, trailers: None, failure: None, length }))
+        Self::Relayed(Box::new(Relayed {
+            guard,
+            ended,
+            trailers: None,
+            failure: None,
+            length,
+        }))
     }
 }
 
@@ -93,7 +102,9 @@ impl Relayed {
         if self.ended {
             return Poll::Ready(None);
         }
-        let Some(live) = self.guard.live() else { return Poll::Ready(None) };
+        let Some(live) = self.guard.live() else {
+            return Poll::Ready(None);
+        };
         let frame = match std::task::ready!(live.poll_answer(cx)) {
             Merged::End => {
                 self.ended = true;

@@ -39,7 +39,12 @@ struct Place {
 impl Drains {
     /// No drain yet.
     pub fn new(settings: DrainSettings, metrics: Arc<Metrics>) -> Self {
-        Self { settings, tasks: TaskTracker::new(), open: Mutex::default(), metrics }
+        Self {
+            settings,
+            tasks: TaskTracker::new(),
+            open: Mutex::default(),
+            metrics,
+        }
     }
 
     /// Waits until every drain has ended; new ones are still taken.
@@ -50,7 +55,9 @@ impl Drains {
 
     /// Takes a call over whose client left. To be called on a worker's runtime.
     pub(super) fn take_over(self: &Arc<Self>, mut live: Live) {
-        let Some(tenant) = live.client_left() else { return };
+        let Some(tenant) = live.client_left() else {
+            return;
+        };
         let place = match self.settings.on_client_disconnect {
             OnClientDisconnect::Drain => self.place(tenant),
             OnClientDisconnect::Close => None,
@@ -61,7 +68,10 @@ impl Drains {
                 let settings = self.settings.clone();
                 let read_on = async move {
                     let limit = settings.time_max;
-                    if tokio::time::timeout(limit, read_on(&mut live, settings.bytes_max)).await.is_err() {
+                    if tokio::time::timeout(limit, read_on(&mut live, settings.bytes_max))
+                        .await
+                        .is_err()
+                    {
                         live.abandon();
                     }
                     drop(place);
@@ -86,13 +96,21 @@ impl Drains {
         *of_tenant += 1;
         open.total += 1;
         let gauge = self.metrics.open_drain();
-        Some(Place { drains: Arc::clone(self), tenant, _gauge: gauge })
+        Some(Place {
+            drains: Arc::clone(self),
+            tenant,
+            _gauge: gauge,
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.drains.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .drains
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
         if let Some(of_tenant) = open.by_tenant.get_mut(&self.tenant) {
             *of_tenant = of_tenant.saturating_sub(1);

@@ -4,9 +4,7 @@
 //! when the client has left. Wherever it is dropped, it settles, exactly once: its permit and its
 //! facts leave together.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -56,8 +54,20 @@ pub(super) struct Admitted {
 
 impl Live {
     pub(super) fn new(exchange: Exchange, admitted: Admitted) -> Self {
-        let Admitted { call, meter, catalogue, ticket, permit, mark, begun, overhead } = admitted;
-        let times = CallTimes { admission: overhead, ..CallTimes::default() };
+        let Admitted {
+            call,
+            meter,
+            catalogue,
+            ticket,
+            permit,
+            mark,
+            begun,
+            overhead,
+        } = admitted;
+        let times = CallTimes {
+            admission: overhead,
+            ..CallTimes::default()
+        };
         let unsettled = Unsettled {
             meter,
             call,
@@ -69,7 +79,10 @@ impl Live {
             permit,
             mark,
         };
-        Self { exchange, unsettled: Some(Box::new(unsettled)) }
+        Self {
+            exchange,
+            unsettled: Some(Box::new(unsettled)),
+        }
     }
 
     /// Goes on with another exchange: the first wrote nothing, or was refused for its clock.
@@ -86,7 +99,9 @@ impl Live {
 
     /// Shows the head to the meter.
     pub(super) fn head(&mut self, status: u16, headers: &HeaderMap) {
-        let Some(unsettled) = &mut self.unsettled else { return };
+        let Some(unsettled) = &mut self.unsettled else {
+            return;
+        };
         let text = |name| {
             let value: Option<&str> = headers.get(name).and_then(|v| v.to_str().ok());
             value.map(Arc::from)
@@ -101,7 +116,9 @@ impl Live {
 
     /// Whether the head has not come yet.
     pub(super) fn awaits_head(&self) -> bool {
-        self.unsettled.as_ref().is_some_and(|unsettled| unsettled.answer.status.is_none())
+        self.unsettled
+            .as_ref()
+            .is_some_and(|unsettled| unsettled.answer.status.is_none())
     }
 
     /// The exchange failed before the head came.
@@ -120,7 +137,10 @@ impl Live {
 
     /// The next bytes of the answer, merged; each frame is metered on its way.
     pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Merged<UpstreamError>> {
-        let Self { exchange, unsettled } = self;
+        let Self {
+            exchange,
+            unsettled,
+        } = self;
         let mut seen = 0_u64;
         let merged = poll_merged(&mut ExchangeFrames(exchange), cx, |bytes| {
             seen = seen.saturating_add(bytes.len() as u64);
@@ -140,7 +160,7 @@ impl Live {
             }
             Poll::Ready(Merged::Data(_, Next::Open)) if self.exchange.is_end() => {
                 self.complete(cx);
-            },
+            }
             Poll::Ready(Merged::Trailers(_) | Merged::Data(_, _)) | Poll::Pending => {}
         }
         merged
@@ -149,7 +169,9 @@ impl Live {
     /// The answer was read to its end.
     pub(super) fn complete(&mut self, cx: &mut Context<'_>) {
         self.exchange.finish(cx);
-        let Some(unsettled) = self.unsettled.take() else { return };
+        let Some(unsettled) = self.unsettled.take() else {
+            return;
+        };
         let outcome = match unsettled.answer.status {
             _ if unsettled.times.drained => Outcome::ClientLeft,
             _ if unsettled.meter.failure().is_some() => Outcome::StreamFailed,
@@ -163,7 +185,9 @@ impl Live {
 
     /// The answer ended before its end.
     pub(super) fn cut_short(&mut self, error: &UpstreamError) {
-        let Some(unsettled) = self.unsettled.take() else { return };
+        let Some(unsettled) = self.unsettled.take() else {
+            return;
+        };
         let headed = unsettled.answer.status.is_some();
         let outcome = match (headed, error.is_timeout()) {
             _ if unsettled.times.drained => Outcome::ClientLeft,
@@ -213,8 +237,18 @@ impl Unsettled {
     }
 
     fn settle(self, outcome: Outcome, end: End) {
-        let Self { meter, call, catalogue, answer, mut times, begun, ticket, permit, mark, .. } =
-            self;
+        let Self {
+            meter,
+            call,
+            catalogue,
+            answer,
+            mut times,
+            begun,
+            ticket,
+            permit,
+            mark,
+            ..
+        } = self;
         times.duration = begun.elapsed();
         drop(mark);
         let reading = meter.finish(end);

@@ -23,7 +23,11 @@ impl OpenSet {
         in_flight: Held,
     ) -> OpenMark {
         self.calls.insert(call_id, opened_at);
-        OpenMark { set: Arc::clone(self), call_id, _in_flight: in_flight }
+        OpenMark {
+            set: Arc::clone(self),
+            call_id,
+            _in_flight: in_flight,
+        }
     }
 
     /// When the oldest open call was admitted.

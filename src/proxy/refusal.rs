@@ -119,7 +119,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of a caller whose tenant is not known.
     pub fn new(kind: RefusalKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), tenant: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            tenant: None,
+        }
     }
 
     /// The same, counted for a tenant.
@@ -133,7 +137,11 @@ impl Refusal {
     pub fn respond(&self, call_id: CallId) -> Response<Bytes> {
         let row = self.kind.row();
         let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        let detail = self.detail.strip_prefix(SPEAKER).unwrap_or(&self.detail).trim_start();
+        let detail = self
+            .detail
+            .strip_prefix(SPEAKER)
+            .unwrap_or(&self.detail)
+            .trim_start();
         let message = format!("{SPEAKER} {detail} ({})", row.mend.trim_end_matches('.'));
         let id = call_id.to_string();
         let mut response = error_response(status, row.class, &message, &id);
@@ -154,9 +162,17 @@ pub fn refusals_markdown() -> String {
         "| kind | status | class | retried by SDKs | what to do |\n|---|---|---|---|---|\n",
     );
     for kind in RefusalKind::ALL {
-        let Row { name, status, class, retried, mend } = kind.row();
+        let Row {
+            name,
+            status,
+            class,
+            retried,
+            mend,
+        } = kind.row();
         let retried = if retried { "yes" } else { "no" };
-        page.push_str(&format!("| `{name}` | {status} | `{class}` | {retried} | {mend} |\n"));
+        page.push_str(&format!(
+            "| `{name}` | {status} | `{class}` | {retried} | {mend} |\n"
+        ));
     }
     page
 }
@@ -175,11 +191,20 @@ mod tests {
         let refusal = Refusal::new(RefusalKind::RegionNotServed, "region mars-1 is not served");
         let response = refusal.respond(CallId::from_bytes([7; 16]));
         assert_eq!(response.status(), 403);
-        assert_eq!(response.headers()["x-amzn-errortype"], "AccessDeniedException");
-        assert_eq!(response.headers()["x-bedrock-meter-error"], "region_not_served");
+        assert_eq!(
+            response.headers()["x-amzn-errortype"],
+            "AccessDeniedException"
+        );
+        assert_eq!(
+            response.headers()["x-bedrock-meter-error"],
+            "region_not_served"
+        );
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         let message = body["message"].as_str().unwrap();
-        assert!(message.starts_with("bedrock-meter: region mars-1"), "{message}");
+        assert!(
+            message.starts_with("bedrock-meter: region mars-1"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -55,7 +55,11 @@ struct Admission<'a> {
 impl Service {
     /// The service of one worker, with connections of its own.
     pub fn new(gates: Arc<Gates>, pool: Pool) -> Self {
-        Self { gates, pool: Arc::new(pool), signer: Signer::default() }
+        Self {
+            gates,
+            pool: Arc::new(pool),
+            signer: Signer::default(),
+        }
     }
 
     /// The worker's connections, for pruning.
@@ -86,7 +90,12 @@ impl Service {
         let gates = &*self.gates;
         let world = Arc::clone(&gates.world);
         let (head, body) = request.into_parts();
-        let request::Parts { method, uri, headers, .. } = head;
+        let request::Parts {
+            method,
+            uri,
+            headers,
+            ..
+        } = head;
 
         let route = route(&method, uri.path()).map_err(refuse_route)?;
         if route.operation == Operation::InvokeModelWithBidirectionalStream {
@@ -96,14 +105,30 @@ impl Service {
         let (region, target) = resolve_region(&world, &route, &headers)?;
         let client = client_address(peer, &headers, &world.trusted_proxies);
         // Who may not call at all hears so before a body is read.
-        world.identity.identify(client, &headers, &route.base, &Claims::default()).map_err(refuse_caller)?;
+        world
+            .identity
+            .identify(client, &headers, &route.base, &Claims::default())
+            .map_err(refuse_caller)?;
 
         let gathered = gather(body, &gates.bodies).await.map_err(refuse_body)?;
         let begun = Instant::now();
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
         let principal = identify(&world, client, &headers, &route, &facts)?;
-        let model = route.model_id.as_deref().map(|id| resolve_model(&world, id));
-        let call = open_call(call_id, gates.clock.now(), principal, &route, model, region.clone(), &headers, facts, &gathered);
+        let model = route
+            .model_id
+            .as_deref()
+            .map(|id| resolve_model(&world, id));
+        let call = open_call(
+            call_id,
+            gates.clock.now(),
+            principal,
+            &route,
+            model,
+            region.clone(),
+            &headers,
+            facts,
+            &gathered,
+        );
         check_price(&world, &call)?;
         let permit = self.permit(&call).await?;
 
@@ -112,7 +137,17 @@ impl Service {
         headers.insert(header::HOST, target.host.clone());
         let path = format!("{}{}", target.base_path, route.upstream_path);
         let query = uri.query();
-        let admission = Admission { call, method, headers, target, path, query, gathered, permit, begun };
+        let admission = Admission {
+            call,
+            method,
+            headers,
+            target,
+            path,
+            query,
+            gathered,
+            permit,
+            begun,
+        };
         self.exchange(admission).await
     }
 
@@ -130,13 +165,30 @@ impl Service {
 
     /// Sends the call, and answers with the head that comes back.
     async fn exchange(&self, admission: Admission<'_>) -> Result<Response<AnswerBody>, Refusal> {
-        let Admission { call, method, headers, target, path, query, mut gathered, permit, begun } = admission;
+        let Admission {
+            call,
+            method,
+            headers,
+            target,
+            path,
+            query,
+            mut gathered,
+            permit,
+            begun,
+        } = admission;
         let gates = &*self.gates;
         let tenant = call.tenant.clone();
         let call_id = call.call_id;
         let credentials = gates.credentials.wait(gates.clock.now()).await;
         let credentials = credentials.ok_or_else(|| no_credentials().of(&tenant))?;
-        let outgoing = Outgoing { method, headers, target, path, query, sha256: hex(&gathered.sha256) };
+        let outgoing = Outgoing {
+            method,
+            headers,
+            target,
+            path,
+            query,
+            sha256: hex(&gathered.sha256),
+        };
         let signed = self.sign(&outgoing, &call, &credentials, gathered.pieces.clone())?;
 
         let exchange = match self.connect(target, signed).await {
@@ -152,11 +204,29 @@ impl Service {
             Refusal::new(RefusalKind::LedgerUnavailable, detail).of(&tenant)
         })?;
         let meter = Meter::choose(call.operation, call.model.as_ref());
-        let mark = gates.open_set.mark(call_id, call.opened_at, gates.metrics.in_flight());
+        let mark = gates
+            .open_set
+            .mark(call_id, call.opened_at, gates.metrics.in_flight());
         let catalogue = Arc::clone(&gates.world.catalogue);
         let overhead = begun.elapsed();
-        let resend = Resend { outgoing, call: call.clone(), credentials };
-        let live = Live::new(exchange, Admitted { call, meter, catalogue, ticket, permit, mark, begun, overhead });
+        let resend = Resend {
+            outgoing,
+            call: call.clone(),
+            credentials,
+        };
+        let live = Live::new(
+            exchange,
+            Admitted {
+                call,
+                meter,
+                catalogue,
+                ticket,
+                permit,
+                mark,
+                begun,
+                overhead,
+            },
+        );
         let mut guard = Guard::new(live, Arc::clone(&gates.drains));
 
         let parts = self.head(&mut guard, &resend, &gathered).await;
@@ -190,11 +260,16 @@ impl Service {
             let again = match head.await {
                 Ok(parts) if !clock_corrected && self.corrects_clock(&parts) => {
                     clock_corrected = true;
-                    let Some(signed) = self.resign(resend, gathered) else { return Ok(parts) };
+                    let Some(signed) = self.resign(resend, gathered) else {
+                        return Ok(parts);
+                    };
                     signed
                 }
                 Ok(parts) => return Ok(parts),
-                Err(Failed { error, unsent: Some(request) }) if fresh_connections_left > 0 => {
+                Err(Failed {
+                    error,
+                    unsent: Some(request),
+                }) if fresh_connections_left > 0 => {
                     tracing::debug!(%error, "a pooled connection was closed; sending on another");
                     fresh_connections_left -= 1;
                     *request
@@ -202,7 +277,10 @@ impl Service {
                 Err(failed) => return Err(failed),
             };
             let exchange = self.connect(resend.outgoing.target, again).await;
-            let exchange = exchange.map_err(|error| Failed { error, unsent: None })?;
+            let exchange = exchange.map_err(|error| Failed {
+                error,
+                unsent: None,
+            })?;
             if let Some(live) = guard.live() {
                 live.replace_exchange(exchange);
             }
@@ -213,15 +291,24 @@ impl Service {
         let now = self.gates.clock.now();
         let skew = skew::of_refusal(parts, now, self.gates.skew_ms.load(Ordering::Relaxed));
         if let Some(skew_ms) = skew {
-            tracing::warn!(event = "clock_skew", skew_ms, "Bedrock's clock differs from ours");
+            tracing::warn!(
+                event = "clock_skew",
+                skew_ms,
+                "Bedrock's clock differs from ours"
+            );
             self.gates.skew_ms.store(skew_ms, Ordering::Relaxed);
         }
         skew.is_some()
     }
 
     fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Option<Request<RequestBody>> {
-        let Resend { outgoing, call, credentials } = resend;
-        self.sign(outgoing, call, credentials, gathered.pieces.clone()).ok()
+        let Resend {
+            outgoing,
+            call,
+            credentials,
+        } = resend;
+        self.sign(outgoing, call, credentials, gathered.pieces.clone())
+            .ok()
     }
 
     fn sign(
@@ -231,7 +318,14 @@ impl Service {
         credentials: &Credentials,
         pieces: Vec<Bytes>,
     ) -> Result<Request<RequestBody>, Refusal> {
-        let Outgoing { method, headers, target, path, query, sha256 } = outgoing;
+        let Outgoing {
+            method,
+            headers,
+            target,
+            path,
+            query,
+            sha256,
+        } = outgoing;
         let skew_ms = self.gates.skew_ms.load(Ordering::Relaxed);
         let now = Timestamp::from_unix_ms(self.gates.clock.now().unix_ms().saturating_add(skew_ms));
         let signable = Signable {
@@ -241,9 +335,13 @@ impl Service {
             host: target.host.to_str().unwrap_or_default(),
             body_sha256: sha256,
         };
-        let scope = Scope { region: call.region.as_str(), service: SIGNING_NAME };
+        let scope = Scope {
+            region: call.region.as_str(),
+            service: SIGNING_NAME,
+        };
         let mut headers = headers.clone();
-        self.signer.sign(signable, &mut headers, scope, credentials, now);
+        self.signer
+            .sign(signable, &mut headers, scope, credentials, now);
         let uri: Cow<'_, str> = match query {
             Some(query) => format!("{path}?{query}").into(),
             None => path.into(),
@@ -268,7 +366,10 @@ impl Service {
 
     /// A call that found no way to Bedrock has an entry that says so; nothing was used.
     fn settle_unreachable(&self, call: OpenCall, permit: Permit, begun: Instant) {
-        let times = CallTimes { duration: begun.elapsed(), ..CallTimes::default() };
+        let times = CallTimes {
+            duration: begun.elapsed(),
+            ..CallTimes::default()
+        };
         permit.send(Settlement {
             call,
             ticket: None,
@@ -325,19 +426,27 @@ fn resolve_region<'w>(
         Some(name) => world.targets.region(name),
         None => Some(world.targets.default_region()),
     };
-    let plane =
-        if route.operation.is_control_plane() { Plane::Control } else { Plane::Runtime };
+    let plane = if route.operation.is_control_plane() {
+        Plane::Control
+    } else {
+        Plane::Runtime
+    };
     let target = region.and_then(|region| Some((region, world.targets.get(plane, region)?)));
     target.ok_or_else(|| {
         let name: String = name.unwrap_or_default().chars().take(32).collect();
-        Refusal::new(RefusalKind::RegionNotServed, format!("region {name:?} is not served here"))
+        Refusal::new(
+            RefusalKind::RegionNotServed,
+            format!("region {name:?} is not served here"),
+        )
     })
 }
 
 fn resolve_model(world: &World, asked: &str) -> ModelRef {
-    match world.priced_as.get(asked) {
-        Some(priced_as) => ModelRef { asked: asked.into(), ..parse_model_ref(priced_as) },
-        None => parse_model_ref(asked),
+    let parsed = parse_model_ref(asked);
+    let meant = world.catalogue.substitute(&parsed);
+    ModelRef {
+        asked: Arc::clone(&parsed.asked),
+        ..meant.clone()
     }
 }
 
@@ -348,12 +457,20 @@ fn identify(
     route: &Route<'_>,
     facts: &RequestFacts,
 ) -> Result<Principal, Refusal> {
-    let claims =
-        Claims { metadata: &facts.metadata, body_user_id: facts.user_id.as_deref() };
-    world.identity.identify(client, headers, &route.base, &claims).map_err(refuse_caller)
+    let claims = Claims {
+        metadata: &facts.metadata,
+        body_user_id: facts.user_id.as_deref(),
+    };
+    world
+        .identity
+        .identify(client, headers, &route.base, &claims)
+        .map_err(refuse_caller)
 }
 
-#[expect(clippy::too_many_arguments, reason = "gathers what the steps before have found")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "gathers what the steps before have found"
+)]
 fn open_call(
     call_id: CallId,
     opened_at: Timestamp,
@@ -365,7 +482,13 @@ fn open_call(
     facts: RequestFacts,
     gathered: &Gathered,
 ) -> OpenCall {
-    let Principal { tenant, application, user, session, contradicted: _ } = principal;
+    let Principal {
+        tenant,
+        application,
+        user,
+        session,
+        contradicted: _,
+    } = principal;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     OpenCall {
         call_id,
@@ -379,7 +502,9 @@ fn open_call(
         region,
         tier_asked: facts.tier,
         request_bytes: gathered.length as u64,
-        sdk_invocation_id: text("amz-sdk-invocation-id").filter(|id| id.len() <= 64).map(Into::into),
+        sdk_invocation_id: text("amz-sdk-invocation-id")
+            .filter(|id| id.len() <= 64)
+            .map(Into::into),
         sdk_attempt: sdk_attempt(text("amz-sdk-request"), text("x-stainless-retry-count")),
     }
 }
@@ -387,7 +512,9 @@ fn open_call(
 /// The attempt, from `attempt=2; max=3` (AWS SDKs) or a retry count from 0 (Anthropic, OpenAI).
 fn sdk_attempt(amz_sdk_request: Option<&str>, retry_count: Option<&str>) -> Option<u16> {
     let attempt = amz_sdk_request.and_then(|value| {
-        value.split(';').find_map(|part| part.trim().strip_prefix("attempt=")?.parse().ok())
+        value
+            .split(';')
+            .find_map(|part| part.trim().strip_prefix("attempt=")?.parse().ok())
     });
     attempt.or_else(|| retry_count?.parse::<u16>().ok()?.checked_add(1))
 }
@@ -397,7 +524,9 @@ fn check_price(world: &World, call: &OpenCall) -> Result<(), Refusal> {
     if world.price_unknown == PriceUnknown::Allow || call.operation.is_free() {
         return Ok(());
     }
-    let Some(model) = &call.model else { return Ok(()) };
+    let Some(model) = &call.model else {
+        return Ok(());
+    };
     let terms = Terms {
         model,
         region: &call.region,
@@ -416,7 +545,10 @@ fn check_price(world: &World, call: &OpenCall) -> Result<(), Refusal> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
 fn refuse_route(error: RoutingError) -> Refusal {
     let kind = match &error {
         RoutingError::UnknownOperation => RefusalKind::UnknownOperation,
@@ -425,7 +557,10 @@ fn refuse_route(error: RoutingError) -> Refusal {
     Refusal::new(kind, error.to_string())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
 fn refuse_caller(error: IdentityError) -> Refusal {
     let kind = match &error {
         IdentityError::Untrusted { .. } => RefusalKind::Untrusted,
@@ -440,7 +575,10 @@ fn refuse_caller(error: IdentityError) -> Refusal {
     Refusal::new(kind, error.to_string())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
 fn refuse_body(error: GatherError) -> Refusal {
     let kind = match &error {
         GatherError::TooLong { .. } => RefusalKind::BodyTooLong,
@@ -463,7 +601,10 @@ fn refuse_upstream(error: &UpstreamError) -> Refusal {
 }
 
 fn no_credentials() -> Refusal {
-    Refusal::new(RefusalKind::NoCredentials, "the proxy has no valid AWS credentials")
+    Refusal::new(
+        RefusalKind::NoCredentials,
+        "the proxy has no valid AWS credentials",
+    )
 }
 
 /// The signing name of bedrock-runtime and of the control plane.

@@ -12,8 +12,8 @@ use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
 
 use crate::aws::parse_model_ref;
 use crate::domain::{
-    Charge, Clock, Entry, Latency, Outcome, Reading, ServiceTier, Timestamp, UnpricedReason,
-    UsageReason, Usage, UsageSource,
+    Charge, Clock, Entry, Latency, Outcome, Reading, ServiceTier, Timestamp, UnpricedReason, Usage,
+    UsageReason, UsageSource,
 };
 use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
 use crate::meters::Estimator;
@@ -123,7 +123,10 @@ impl Settler {
             entries.push(entry);
             rest.push((ticket, times));
         }
-        self.waiting.store(entries.len().saturating_add(waiting) as u64, Ordering::Relaxed);
+        self.waiting.store(
+            entries.len().saturating_add(waiting) as u64,
+            Ordering::Relaxed,
+        );
         self.commit(&entries);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         for (entry, (ticket, times)) in entries.iter().zip(rest) {
@@ -153,7 +156,8 @@ impl Settler {
             let begun = Instant::now();
             match self.ledger.append(entries) {
                 Ok(()) => {
-                    self.metrics.ledger_committed(entries.len() as u64, begun.elapsed());
+                    self.metrics
+                        .ledger_committed(entries.len() as u64, begun.elapsed());
                     break;
                 }
                 Err(error) => {
@@ -173,10 +177,22 @@ impl Settler {
     }
 
     fn entry(&mut self, settlement: Settlement) -> (Entry, Option<OpenTicket>, CallTimes) {
-        let Settlement { call, ticket, catalogue, outcome, answer, mut reading, times } =
-            settlement;
+        let Settlement {
+            call,
+            ticket,
+            catalogue,
+            outcome,
+            answer,
+            mut reading,
+            times,
+        } = settlement;
         self.learn_or_estimate(&call, &answer, &mut reading);
-        let end = EntryEnd { outcome, answer, reading, times };
+        let end = EntryEnd {
+            outcome,
+            answer,
+            reading,
+            times,
+        };
         let entry = entry(call, end, &catalogue, self.clock.now());
         (entry, ticket, times)
     }
@@ -190,7 +206,9 @@ impl Settler {
                 self.estimator.learn(&label, sent, received, &reading.usage);
             }
         } else if reading.reason.is_some_and(can_estimate) {
-            reading.usage = self.estimator.estimate(&label, sent, received, &reading.usage);
+            reading.usage = self
+                .estimator
+                .estimate(&label, sent, received, &reading.usage);
             reading.source = UsageSource::Estimated;
         }
     }
@@ -240,7 +258,12 @@ struct EntryEnd {
 }
 
 fn entry(call: OpenCall, end: EntryEnd, catalogue: &Catalogue, settled_at: Timestamp) -> Entry {
-    let EntryEnd { outcome, answer, reading, times } = end;
+    let EntryEnd {
+        outcome,
+        answer,
+        reading,
+        times,
+    } = end;
     let charge = charge(catalogue, &call, &reading);
     Entry {
         call_id: call.call_id,
@@ -283,7 +306,11 @@ fn charge(catalogue: &Catalogue, call: &OpenCall, reading: &Reading) -> Charge {
         return Charge::unpriced(UnpricedReason::UnresolvedModel);
     };
     let standard = ServiceTier::Standard;
-    let tier = reading.served_tier.as_ref().or(call.tier_asked.as_ref()).unwrap_or(&standard);
+    let tier = reading
+        .served_tier
+        .as_ref()
+        .or(call.tier_asked.as_ref())
+        .unwrap_or(&standard);
     let terms = Terms {
         model,
         region: &call.region,

@@ -19,7 +19,10 @@ pub(super) fn of_refusal(
     }
     error_class(&parts.headers).filter(|class| CLOCK_CLASSES.contains(class))?;
     let date = parts.headers.get(header::DATE)?.to_str().ok()?;
-    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_millisecond();
+    let theirs = jiff::fmt::rfc2822::parse(date)
+        .ok()?
+        .timestamp()
+        .as_millisecond();
     let skew_ms = theirs.saturating_sub(now.unix_ms());
     (skew_ms.abs_diff(known_skew_ms) > SKEW_MS_MIN).then_some(skew_ms)
 }
@@ -39,7 +42,12 @@ mod tests {
 
     fn refusal(class: &str, date: &str) -> response::Parts {
         let builder = http::Response::builder().status(403).header("date", date);
-        builder.header("x-amzn-errortype", class).body(()).unwrap().into_parts().0
+        builder
+            .header("x-amzn-errortype", class)
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What all calls share: one snapshot of tables, and the gates every call passes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
@@ -26,8 +25,6 @@ use crate::upstream::{CredentialStore, Patience, Targets};
 pub struct World {
     /// The prices.
     pub catalogue: Arc<Catalogue>,
-    /// Which priced id stands for an opaque one.
-    pub priced_as: BTreeMap<String, String>,
     /// Who may call.
     pub identity: Identity,
     /// Hops whose word about the client's address is believed.

@@ -23,7 +23,7 @@ pub(super) struct Reset;
 pub(super) type Body = UnsyncBoxBody<Bytes, Reset>;
 
 /// Lets what was sent reach the wire before the connection goes away.
-const BEFORE_RESET: Duration = Duration::from_millis(10);
+const BEFORE_END: Duration = Duration::from_millis(10);
 
 /// One thing that a body does.
 enum Step {
@@ -61,7 +61,7 @@ impl Script {
         match ending {
             Ending::Whole | Ending::Exception(..) => {}
             Ending::Stall(_) => steps.push_back(Step::Stall),
-            Ending::Reset(_) => steps.extend([Step::Wait(BEFORE_RESET), Step::Reset]),
+            Ending::Reset(_) => steps.extend([Step::Wait(BEFORE_END), Step::Reset]),
         }
         Self {
             steps,
@@ -74,6 +74,7 @@ impl Script {
     /// A body that ends before its announced length.
     pub(super) fn short(mut self) -> Self {
         self.whole = false;
+        self.steps.push_back(Step::Wait(BEFORE_END));
         self
     }
 

@@ -5,25 +5,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::Settings;
 use super::answer::{Body, Reset, Script};
 use super::bill::{BillLine, BillLog, Receipt};
-use super::bodies::{Generation, filler};
+use super::bodies::Generation;
 use super::draws::Draws;
-use super::family::Family;
-use super::operation::Operation;
+use super::heads::{insert_header, response};
+use super::operation::{Operation, Shape};
 use super::refusal::Refusal;
 use super::request::{BODY_MAX, Request};
 use super::scenario::{Ending, Scenario};
 use super::signature::{self, Claim};
-use super::usage::Usage;
-use super::{frames, plain_operations};
+use super::{Settings, plain_operations};
 
 /// The region of a request that names none.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -35,13 +33,10 @@ pub(super) struct World {
     pub(super) requests: AtomicU64,
 }
 
-/// Whether a body is a stream, and in which shape.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Native,
-    NativeStream,
-    Converse,
-    ConverseStream,
+/// What will be sent if nothing fails.
+enum Answer {
+    Plain(Value),
+    Generated(Shape, Box<Generation>),
 }
 
 /// Answers one request.
@@ -59,12 +54,12 @@ pub(super) async fn serve(
 }
 
 /// One request and what is drawn and written down for it.
-struct Exchange {
-    request: Request,
-    request_id: String,
+pub(super) struct Exchange {
+    pub(super) request: Request,
+    pub(super) request_id: String,
     region: String,
-    draws: Draws,
-    receipt: Receipt,
+    pub(super) draws: Draws,
+    pub(super) receipt: Receipt,
 }
 
 impl Exchange {
@@ -109,6 +104,7 @@ impl Exchange {
         Ok(operation)
     }
 
+    /// Answers; a generation is billed from here on, whatever becomes of its client.
     async fn answer(
         mut self,
         settings: &Settings,
@@ -118,32 +114,42 @@ impl Exchange {
             line.operation = Some(operation.name());
             line.model_id = operation.model_id().map(str::to_owned);
         });
-        let (model_id, shape) = match operation {
-            Operation::InvokeModel(id) => (id, Shape::Native),
-            Operation::InvokeModelWithResponseStream(id) => (id, Shape::NativeStream),
-            Operation::Converse(id) => (id, Shape::Converse),
-            Operation::ConverseStream(id) => (id, Shape::ConverseStream),
-            Operation::CountTokens(_)
-            | Operation::ApplyGuardrail
-            | Operation::InvokeGuardrailChecks
-            | Operation::StartAsyncInvoke
-            | Operation::GetAsyncInvoke(_)
-            | Operation::ListAsyncInvokes
-            | Operation::ListInferenceProfiles
-            | Operation::GetInferenceProfile(_) => return Ok(self.plain(&operation)),
+        let (scenario, answer) = match self.prepare(settings, &operation) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Ok(self.refuse(&refusal)),
         };
-        self.generate(settings, model_id, shape).await
+        self.receipt.note(|line| line.fault = scenario.fault());
+        pause(settings.think_time + scenario.head_delay).await;
+        if scenario.reset_before_head {
+            return Err(Reset);
+        }
+        Ok(match (&scenario.refusal, answer) {
+            (Some(refusal), _) => self.refuse(refusal),
+            (None, Answer::Plain(body)) => self.respond(body.to_string().into()),
+            (None, Answer::Generated(shape, generation)) if shape.is_stream() => {
+                self.send_stream(&scenario, shape, &generation)
+            }
+            (None, Answer::Generated(shape, generation)) => {
+                self.send_body(&scenario, shape, &generation)
+            }
+        })
     }
 
-    /// Answers an operation that generates nothing.
-    fn plain(mut self, operation: &Operation) -> Response<Body> {
-        match self.plain_body(operation) {
-            Ok(body) => {
-                let headers = self.base_headers("application/json");
-                self.respond_whole(200, headers, body.to_string().into())
-            }
-            Err(refusal) => self.refuse(&refusal),
-        }
+    fn prepare(
+        &mut self,
+        settings: &Settings,
+        operation: &Operation,
+    ) -> Result<(Scenario, Answer), Refusal> {
+        let words = self.request.header("x-simulate").unwrap_or_default();
+        let mut scenario = Scenario::read(words)?;
+        let Some((shape, model_id)) = operation.generates() else {
+            let body = self.plain_body(operation)?;
+            return Ok((scenario, Answer::Plain(body)));
+        };
+        scenario.draw_fault(settings.faults_percent, &mut self.draws);
+        scenario.fit(shape);
+        let generation = self.generate(&scenario, shape, model_id)?;
+        Ok((scenario, Answer::Generated(shape, Box::new(generation))))
     }
 
     fn plain_body(&mut self, operation: &Operation) -> Result<Value, Refusal> {
@@ -180,225 +186,33 @@ impl Exchange {
         })
     }
 
-    /// Generates: from here on the request is billed, whatever becomes of its client.
-    async fn generate(
-        mut self,
-        settings: &Settings,
-        model_id: String,
-        shape: Shape,
-    ) -> Result<Response<Body>, Reset> {
-        let (scenario, family) = match self.prepare(settings, &model_id, shape) {
-            Ok(prepared) => prepared,
-            Err(refusal) => return Ok(self.refuse(&refusal)),
-        };
-        let drawn = Usage::draw(&mut self.draws, self.request.asks_for_cache());
-        let usage = scenario.usage(drawn).of_family(family);
-        let generation = self.generation(&scenario, shape, family, model_id, usage);
-        self.note_generation(&scenario, &generation, usage);
-        pause(settings.think_time + scenario.head_delay).await;
-        if scenario.reset_before_head {
-            return Err(Reset);
-        }
-        if let Some(refusal) = &scenario.refusal {
-            return Ok(self.refuse(refusal));
-        }
-        Ok(match shape {
-            Shape::Native | Shape::Converse => self.send_body(&scenario, shape, &generation),
-            Shape::NativeStream | Shape::ConverseStream => {
-                self.send_stream(&scenario, shape, &generation)
-            }
-        })
-    }
-
-    /// Puts a generation on the bill, unless it ends in an error.
-    fn note_generation(&mut self, scenario: &Scenario, generation: &Generation, usage: Usage) {
-        let billed = scenario.refusal.is_none()
-            && !scenario.reset_before_head
-            && !matches!(scenario.ending, Ending::Exception(..));
-        self.receipt.note(|line| {
-            line.fault = scenario.fault();
-            if billed {
-                line.usage = usage.billed();
-            }
-            if let Some(tier) = &generation.tier {
-                line.served_tier.clone_from(tier);
-            }
-            if let Some(latency) = &generation.latency {
-                line.latency.clone_from(latency);
-            }
-        });
-    }
-
-    fn prepare(
-        &mut self,
-        settings: &Settings,
-        model_id: &str,
-        shape: Shape,
-    ) -> Result<(Scenario, Family), Refusal> {
-        let words = self.request.header("x-simulate").unwrap_or_default();
-        let mut scenario = Scenario::read(words)?;
-        scenario.draw_fault(settings.faults_percent, &mut self.draws);
-        let plain = matches!(shape, Shape::Native | Shape::Converse);
-        if plain && matches!(scenario.ending, Ending::Exception(..)) {
-            // A plain body has no frames: its exception is an ordinary error.
-            scenario.refusal = Some(Refusal::of_status(429));
-            scenario.ending = Ending::Whole;
-        }
-        let family = Family::of(model_id);
-        let family = family
-            .ok_or_else(|| Refusal::validation("The provided model identifier is invalid."))?;
-        if self.request.json().is_none() {
-            return Err(Refusal::validation(
-                "Malformed input request, please reformat your input and try again.",
-            ));
-        }
-        Ok((scenario, family))
-    }
-
-    fn generation(
-        &mut self,
-        scenario: &Scenario,
-        shape: Shape,
-        family: Family,
-        model_id: String,
-        usage: Usage,
-    ) -> Generation {
-        let (tier, latency) = self.asked(shape);
-        let drawn_length = self.draws.length(40, 400);
-        Generation {
-            family,
-            model_id,
-            answer_id: format!("{:016x}", self.draws.between(0, u64::MAX - 1)),
-            text: filler(scenario.response_bytes.unwrap_or(drawn_length)),
-            reported: (!scenario.no_usage).then_some(usage),
-            tier: scenario.tier.clone().or(tier),
-            latency,
-            latency_ms: self.draws.between(80, 4000),
-        }
-    }
-
-    /// The service tier and latency mode asked for: in headers, or in the body of Converse.
-    fn asked(&self, shape: Shape) -> (Option<String>, Option<String>) {
-        if matches!(shape, Shape::Native | Shape::NativeStream) {
-            let header = |name| self.request.header(name).map(str::to_owned);
-            return (header(TIER_HEADER), header(LATENCY_HEADER));
-        }
-        let body = self.request.json().unwrap_or_default();
-        let member = |pointer| {
-            body.pointer(pointer)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        (
-            member("/serviceTier/type"),
-            member("/performanceConfig/latency"),
-        )
-    }
-
-    fn send_body(
-        mut self,
-        scenario: &Scenario,
-        shape: Shape,
-        generation: &Generation,
-    ) -> Response<Body> {
-        let mut headers = self.base_headers("application/json");
-        let body = if shape == Shape::Native {
-            add_invoke_headers(&mut headers, generation);
-            generation.native()
-        } else {
-            generation.converse()
-        };
-        let mut body = Bytes::from(body.to_string());
-        let missing = if scenario.short_body { 100 } else { 0 };
-        headers.insert("content-length", (body.len() + missing).into());
-        if let Ending::Reset(after) | Ending::Stall(after) = scenario.ending {
-            body.truncate(after);
-        }
-        self.note_head(200);
-        let script = Script::new(vec![body], Duration::ZERO, &scenario.ending, self.receipt);
-        let script = if scenario.short_body {
-            script.short()
-        } else {
-            script
-        };
-        response(200, headers, script)
-    }
-
-    fn send_stream(
-        mut self,
-        scenario: &Scenario,
-        shape: Shape,
-        generation: &Generation,
-    ) -> Response<Body> {
-        let Ok(frames) = self.frames(scenario, shape, generation) else {
-            return self.refuse(&Refusal::of_status(500));
-        };
-        let writes = frames::writes(frames, scenario.writing, &mut self.draws);
-        let mut headers = self.base_headers("application/vnd.amazon.eventstream");
-        if shape == Shape::NativeStream {
-            insert_header(
-                &mut headers,
-                "x-amzn-bedrock-content-type",
-                "application/json",
-            );
-            add_echo_headers(&mut headers, generation);
-        }
-        self.note_head(200);
-        let script = Script::new(writes, scenario.frame_delay, &scenario.ending, self.receipt);
-        response(200, headers, script)
-    }
-
-    /// The frames of a stream, damaged and cut short as the scenario says.
-    fn frames(
-        &mut self,
-        scenario: &Scenario,
-        shape: Shape,
-        generation: &Generation,
-    ) -> Result<Vec<Bytes>, aws_smithy_eventstream::error::Error> {
-        let count = scenario.frames.unwrap_or_else(|| self.draws.length(2, 12));
-        let events = if shape == Shape::NativeStream {
-            generation.chunk_events(count)
-        } else {
-            generation.converse_events(count)
-        };
-        let encoded: Result<Vec<Bytes>, _> = events
-            .iter()
-            .map(|(kind, payload)| frames::event(kind, payload, &mut self.draws))
-            .collect();
-        let mut frames = frames::damage(encoded?, scenario);
-        match &scenario.ending {
-            Ending::Whole => {}
-            Ending::Reset(after) | Ending::Stall(after) => frames.truncate(*after),
-            Ending::Exception(after, class) => {
-                frames.truncate(*after);
-                frames.push(frames::exception(class)?);
-            }
-        }
-        Ok(frames)
-    }
-
-    fn refuse(mut self, refusal: &Refusal) -> Response<Body> {
+    pub(super) fn refuse(mut self, refusal: &Refusal) -> Response<Body> {
         self.receipt.note(|line| line.usage.clear());
         let mut headers = self.base_headers("application/json");
         insert_header(&mut headers, "x-amzn-errortype", &refusal.error_type());
-        self.respond_whole(refusal.status, headers, refusal.body())
+        self.send_whole(refusal.status, headers, refusal.body())
     }
 
-    fn respond_whole(mut self, status: u16, mut headers: HeaderMap, body: Bytes) -> Response<Body> {
+    fn respond(self, body: Bytes) -> Response<Body> {
+        let headers = self.base_headers("application/json");
+        self.send_whole(200, headers, body)
+    }
+
+    fn send_whole(mut self, status: u16, mut headers: HeaderMap, body: Bytes) -> Response<Body> {
         headers.insert("content-length", body.len().into());
         self.note_head(status);
         let script = Script::new(vec![body], Duration::ZERO, &Ending::Whole, self.receipt);
         response(status, headers, script)
     }
 
-    fn note_head(&mut self, status: u16) {
+    pub(super) fn note_head(&mut self, status: u16) {
         self.receipt.note(|line| {
             line.status = Some(status);
             line.head_sent = true;
         });
     }
 
-    fn base_headers(&self, content_type: &str) -> HeaderMap {
+    pub(super) fn base_headers(&self, content_type: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         insert_header(&mut headers, "content-type", content_type);
         insert_header(&mut headers, "x-amzn-requestid", &self.request_id);
@@ -406,45 +220,7 @@ impl Exchange {
     }
 }
 
-const TIER_HEADER: &str = "x-amzn-bedrock-service-tier";
-const LATENCY_HEADER: &str = "x-amzn-bedrock-performanceconfig-latency";
-
-fn add_invoke_headers(headers: &mut HeaderMap, generation: &Generation) {
-    for (name, count) in generation.reported.iter().flat_map(Usage::headers) {
-        headers.insert(name, count.into());
-    }
-    headers.insert(
-        "x-amzn-bedrock-invocation-latency",
-        generation.latency_ms.into(),
-    );
-    add_echo_headers(headers, generation);
-}
-
-fn add_echo_headers(headers: &mut HeaderMap, generation: &Generation) {
-    if let Some(tier) = &generation.tier {
-        insert_header(headers, TIER_HEADER, tier);
-    }
-    if let Some(latency) = &generation.latency {
-        insert_header(headers, LATENCY_HEADER, latency);
-    }
-}
-
-/// Adds a header, unless the text cannot be one.
-fn insert_header(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
-    }
-}
-
-fn response(status: u16, headers: HeaderMap, script: Script) -> Response<Body> {
-    let mut response = Response::new(script.into_body());
-    if let Ok(status) = http::StatusCode::from_u16(status) {
-        *response.status_mut() = status;
-    }
-    *response.headers_mut() = headers;
-    response
-}
-
+/// Even a sleep of no length would wait for the next tick of the timer.
 async fn pause(duration: Duration) {
     if !duration.is_zero() {
         sleep(duration).await;

@@ -17,14 +17,14 @@
 //! | `response-bytes=N` | bytes of generated text |
 //! | `frames=N` | content frames of a stream |
 //! | `frame-delay-ms=N` | pause before each write of a stream after the first |
-//! | `delay-head-ms=N` | pause before the response head |
+//! | `delay-head-ms=N` | pause before the response head (any operation) |
 //! | `write=frame` | one frame per write (the default) |
 //! | `write=whole` | the stream in one write |
 //! | `write=many` | writes of seeded sizes: several frames, cut at awkward places |
 //! | `write=split:N` | writes of N bytes |
-//! | `status=N` `status=N:Class` | refuse with that status (and error class) |
-//! | `exception-after=N` `exception-after=N:class` | exception frame after N frames (`throttlingException`) |
-//! | `reset-before-head` | close without an answer |
+//! | `status=N` `status=N:Class` | refuse with that status (and error class; any operation) |
+//! | `exception-after=N` `exception-after=N:class` | exception frame after N frames (`throttlingException`); a plain body is refused with 429 |
+//! | `reset-before-head` | close without an answer (any operation) |
 //! | `reset-after=N` | close (or reset the HTTP/2 stream) after N frames, or bytes of a plain body |
 //! | `stall-after=N` | the same point, but stay open and silent |
 //! | `no-usage` | leave out every count |
@@ -46,6 +46,8 @@ mod draws;
 mod exchange;
 mod family;
 mod frames;
+mod generate;
+mod heads;
 mod operation;
 mod plain_operations;
 mod refusal;
@@ -82,7 +84,7 @@ pub struct Settings {
     pub regions: Vec<String>,
     /// Of 100 generations, how many fail in a way that is drawn.
     pub faults_percent: u8,
-    /// Pause before each response head of a generation.
+    /// Pause before each response head.
     pub think_time: Duration,
 }
 

@@ -20,6 +20,26 @@ pub(super) enum Operation {
     GetInferenceProfile(String),
 }
 
+/// The shape of what a generation answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Native,
+    NativeStream,
+    Converse,
+    ConverseStream,
+}
+
+impl Shape {
+    pub(super) const fn is_stream(self) -> bool {
+        matches!(self, Self::NativeStream | Self::ConverseStream)
+    }
+
+    /// Whether it is the family's own shape, not that of Converse.
+    pub(super) const fn is_native(self) -> bool {
+        matches!(self, Self::Native | Self::NativeStream)
+    }
+}
+
 impl Operation {
     /// The operation at a raw path, without its query.
     pub(super) fn recognise(method: &Method, path: &str) -> Option<Self> {
@@ -85,15 +105,15 @@ impl Operation {
         }
     }
 
-    /// The model that the path names.
-    pub(super) fn model_id(&self) -> Option<&str> {
+    /// The shape and the model of an operation that generates.
+    pub(super) fn generates(&self) -> Option<(Shape, &str)> {
         match self {
-            Self::InvokeModel(id)
-            | Self::InvokeModelWithResponseStream(id)
-            | Self::Converse(id)
-            | Self::ConverseStream(id)
-            | Self::CountTokens(id) => Some(id),
-            Self::ApplyGuardrail
+            Self::InvokeModel(id) => Some((Shape::Native, id)),
+            Self::InvokeModelWithResponseStream(id) => Some((Shape::NativeStream, id)),
+            Self::Converse(id) => Some((Shape::Converse, id)),
+            Self::ConverseStream(id) => Some((Shape::ConverseStream, id)),
+            Self::CountTokens(_)
+            | Self::ApplyGuardrail
             | Self::InvokeGuardrailChecks
             | Self::StartAsyncInvoke
             | Self::GetAsyncInvoke(_)
@@ -101,6 +121,14 @@ impl Operation {
             | Self::ListInferenceProfiles
             | Self::GetInferenceProfile(_) => None,
         }
+    }
+
+    /// The model that the path names.
+    pub(super) fn model_id(&self) -> Option<&str> {
+        if let Self::CountTokens(id) = self {
+            return Some(id);
+        }
+        self.generates().map(|(_shape, id)| id)
     }
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::draws::Draws;
+use super::operation::Shape;
 use super::refusal::Refusal;
 use super::usage::Usage;
 
@@ -128,6 +129,14 @@ impl Scenario {
             1 => self.refusal = Some(Refusal::of_status(500)),
             2 => self.ending = Ending::Exception(after, "throttlingException".to_owned()),
             _ => self.ending = Ending::Reset(after),
+        }
+    }
+
+    /// A plain body has no frames: its exception is an ordinary error.
+    pub(super) fn fit(&mut self, shape: Shape) {
+        if !shape.is_stream() && matches!(self.ending, Ending::Exception(..)) {
+            self.refusal = Some(Refusal::of_status(429));
+            self.ending = Ending::Whole;
         }
     }
 

@@ -128,6 +128,8 @@ mod tests {
     use aws_sdk_bedrockruntime::types::{
         ConverseStreamOutput as Event, ServiceTier, ServiceTierType,
     };
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Full};
     use serde_json::{Value, json};
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -436,6 +438,72 @@ mod tests {
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 403 "));
         assert!(answer.contains("x-amzn-errortype: MissingAuthenticationTokenException:"));
+    }
+
+    #[tokio::test]
+    async fn a_short_body_ends_before_its_announced_length() {
+        let bench = Bench::start(|settings| settings.verify = false).await;
+        let mut stream = TcpStream::connect(bench.running.address()).await.unwrap();
+        let request = "POST /model/us.amazon.nova-pro-v1:0/converse HTTP/1.1\r\nhost: x\r\nx-simulate: short-body\r\ncontent-length: 2\r\n\r\n{}";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let announced = format!("content-length: {}", body.len() + 100);
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") && head.contains(&announced),
+            "{head}"
+        );
+        assert_eq!(bench.bill().await[0]["fully_sent"], false);
+    }
+
+    #[tokio::test]
+    async fn http2_without_upgrade_is_served_on_the_same_port() {
+        let bench = Bench::start(|settings| settings.verify = false).await;
+        let tcp = TcpStream::connect(bench.running.address()).await.unwrap();
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(executor, TokioIo::new(tcp))
+                .await
+                .unwrap();
+        let driver = tokio::spawn(connection);
+        let arn =
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-opus-5-5";
+        let request = http::Request::post(format!("http://x/model/{arn}/converse-stream"))
+            .header(
+                "x-simulate",
+                "frames=1000,frame-delay-ms=20,input=8,output=9",
+            )
+            .body(Full::new(Bytes::from_static(b"{}")))
+            .unwrap();
+        let mut answer = sender.send_request(request).await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), answer.version()),
+            (200, http::Version::HTTP_2)
+        );
+        assert!(answer.body_mut().frame().await.unwrap().is_ok());
+        drop(answer);
+        drop(sender);
+        driver.await.unwrap().unwrap();
+        let bill = bench.bill().await;
+        assert_eq!(
+            bill[0]["usage"],
+            json!({"input_tokens": 8, "output_tokens": 9})
+        );
+        assert_eq!(
+            (&bill[0]["model_id"], &bill[0]["fully_sent"]),
+            (&json!(arn), &json!(false))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_share_of_the_answers_fails_when_asked_for() {
+        let bench = Bench::start(|settings| settings.faults_percent = 100).await;
+        for _ in 0..8 {
+            assert!(bench.invoke(CLAUDE, "").await.is_err());
+        }
+        let bill = bench.bill().await;
+        assert!(bill.iter().all(|line| line["fault"].is_string()));
     }
 
     #[tokio::test]

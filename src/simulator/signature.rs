@@ -60,7 +60,7 @@ pub(super) fn verify(settings: &Settings, request: &Request) -> Result<(), Refus
     };
     check_claim(settings, &claim)?;
     let date = request.header("x-amz-date").unwrap_or_default();
-    let signed_at = check_date(&claim, date)?;
+    let signed_at = check_date(&claim, date, request.received_at)?;
     let expected = signature_of(settings, request, &claim, signed_at);
     if expected.as_deref() == Some(claim.signature) {
         Ok(())
@@ -89,7 +89,7 @@ fn check_claim(settings: &Settings, claim: &Claim<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_date(claim: &Claim<'_>, date: &str) -> Result<SystemTime, Refusal> {
+fn check_date(claim: &Claim<'_>, date: &str, now: Timestamp) -> Result<SystemTime, Refusal> {
     let parsed = civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok();
     let zoned = parsed.and_then(|parsed| parsed.to_zoned(TimeZone::UTC).ok());
     let Some(signed_at) = zoned.map(|zoned| zoned.timestamp()) else {
@@ -102,7 +102,7 @@ fn check_date(claim: &Claim<'_>, date: &str) -> Result<SystemTime, Refusal> {
             "Date in Credential scope does not match X-Amz-Date.",
         ));
     }
-    if (Timestamp::now().as_second() - signed_at.as_second()).abs() > SKEW_MAX {
+    if (now.as_second() - signed_at.as_second()).abs() > SKEW_MAX {
         return Err(Refusal::signature("Signature expired."));
     }
     Ok(signed_at.into())
@@ -146,4 +146,60 @@ fn signature_of(
     )
     .ok()?;
     Some(sign(signable, &parameters).ok()?.into_parts().1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http_body_util::Full;
+
+    const PATH: &str = "/model/anthropic.claude-3-5-sonnet-20241022-v2%3A0/invoke";
+
+    /// Signed by botocore 1.43 for `Settings::default()` at 2026-11-22T12:00:00Z.
+    async fn signed(change: impl FnOnce(&mut Request)) -> Result<(), Refusal> {
+        let parts = http::Request::post(PATH)
+            .header("Content-Type", "application/json")
+            .header("Host", "127.0.0.1:9999")
+            .header("X-Simulate", "input=1")
+            .header("X-Amz-Date", "20261122T120000Z")
+            .header(
+                "Authorization",
+                "AWS4-HMAC-SHA256 \
+                 Credential=AKIASIMULATOREXAMPLE/20261122/us-west-2/bedrock/aws4_request, \
+                 SignedHeaders=content-type;host;x-amz-date;x-simulate, \
+                 Signature=30b5b14539c294d5e81c070de94fee45a248e5c0baa01ae415a816b4431d6777",
+            )
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        let body = Full::new(Bytes::from_static(b"{\"a\":1}"));
+        let mut request = Request::read(parts, body).await.unwrap();
+        request.received_at = "2026-11-22T12:04:59Z".parse().unwrap();
+        change(&mut request);
+        verify(&Settings::default(), &request)
+    }
+
+    #[tokio::test]
+    async fn a_signature_made_by_botocore_is_accepted() {
+        assert_eq!(signed(|_| {}).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn any_change_of_what_was_signed_is_refused() {
+        let changes: [fn(&mut Request); 6] = [
+            |request| request.target = PATH.replace("%3A", ":"),
+            |request| request.target.push_str("?a=b"),
+            |request| request.body_sha256 = "0".repeat(64),
+            |request| drop(request.headers.remove("x-simulate")),
+            |request| drop(request.headers.insert("host", "other".parse().unwrap())),
+            |request| request.received_at = "2026-11-22T12:05:01Z".parse().unwrap(),
+        ];
+        for (row, change) in changes.into_iter().enumerate() {
+            let refused = signed(change).await.unwrap_err();
+            let class = refused.class.as_str();
+            assert_eq!((row, class), (row, "InvalidSignatureException"));
+        }
+    }
 }

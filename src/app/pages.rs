@@ -1,0 +1,151 @@
+//! What the admin listener shows: readiness, metrics, reports.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::admin::{Check, PageError, Pages, State};
+use crate::domain::{CallId, Clock as _, SystemClock, Timestamp};
+use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
+use crate::proxy::Gates;
+use crate::report::Report;
+use crate::telemetry::{Observed, PeriodCost, PeriodKind};
+
+/// The pages of a running proxy.
+pub(super) struct ProxyPages {
+    pub(super) gates: Arc<Gates>,
+    pub(super) totals: Arc<Mutex<PeriodTotals>>,
+    pub(super) waiting: Arc<AtomicU64>,
+    pub(super) ledger_directory: PathBuf,
+}
+
+impl Pages for ProxyPages {
+    fn readiness(&self) -> Vec<Check> {
+        let gates = &self.gates;
+        let stopping = gates.stopping.load(Ordering::Relaxed);
+        let credentials = gates.credentials.current(gates.clock.now()).is_some();
+        vec![
+            check("lifecycle", !stopping, "taking calls", "stopping"),
+            check(
+                "credentials",
+                credentials,
+                "valid",
+                "the proxy has no valid AWS credentials",
+            ),
+            check(
+                "ledger",
+                gates.has_places(),
+                "taking entries",
+                "the settlement queue is full",
+            ),
+        ]
+    }
+
+    fn metrics(&self) -> Result<String, PageError> {
+        let rendered = self.gates.metrics.render(&self.observe());
+        rendered.map_err(|error| PageError::Failed(error.to_string()))
+    }
+
+    fn report(&self, query: &str) -> Result<Vec<u8>, PageError> {
+        let (by, span) = question(query, SystemClock.now())?;
+        let summary = self.reader()?.summary(&by, span).map_err(failed)?;
+        to_json(&Report::new(&by, span, summary))
+    }
+
+    fn call(&self, id: CallId) -> Result<Vec<u8>, PageError> {
+        let call = self.reader()?.call(id).map_err(|error| match error {
+            LedgerError::NoSuchCall(_) => PageError::NotFound(error.to_string()),
+            other => failed(other),
+        })?;
+        to_json(&call)
+    }
+}
+
+impl ProxyPages {
+    fn reader(&self) -> Result<LedgerReader, PageError> {
+        LedgerReader::open(&self.ledger_directory).map_err(failed)
+    }
+
+    fn observe(&self) -> Observed {
+        let gates = &self.gates;
+        let now = gates.clock.now();
+        let since = |then: Timestamp| Duration::from_millis(now.ms_since(then));
+        let expiry = gates.credentials.current(now).and_then(|c| c.expires_at);
+        Observed {
+            period_costs: self.period_costs(now),
+            oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
+            ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
+            catalogue_version: Some(Arc::clone(gates.world.catalogue.version())),
+            catalogue_age: None,
+            credentials_expire_in: expiry.map(|at| Duration::from_millis(at.ms_since(now))),
+            cost_basis: Some("contracted"),
+        }
+    }
+
+    fn period_costs(&self, now: Timestamp) -> Vec<PeriodCost> {
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.roll(now);
+        let mut costs = Vec::new();
+        for (tenant, application, totals) in totals.iter() {
+            let periods = [
+                (PeriodKind::Day, totals.day),
+                (PeriodKind::Month, totals.month),
+            ];
+            costs.extend(periods.map(|(period, total)| PeriodCost {
+                tenant: tenant.clone(),
+                application: application.clone(),
+                period,
+                amount: total.cost,
+            }));
+        }
+        costs
+    }
+}
+
+fn check(name: &'static str, ok: bool, good: &str, bad: &str) -> Check {
+    let (state, detail) = if ok {
+        (State::Ok, good)
+    } else {
+        (State::Blocking, bad)
+    };
+    Check {
+        name,
+        state,
+        detail: detail.to_owned(),
+    }
+}
+
+/// `by=tenant,model&from=...&to=...`, each optional.
+fn question(query: &str, now: Timestamp) -> Result<(Vec<GroupBy>, Span), PageError> {
+    let mut by = vec![GroupBy::Tenant, GroupBy::Application, GroupBy::Model];
+    let mut span = Period::Month.containing(now);
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy();
+        let refuse = |why: String| PageError::BadQuestion(format!("{name}: {why}"));
+        match name {
+            "by" => {
+                let words = value.split(',').map(str::parse);
+                by = words
+                    .collect::<Result<_, _>>()
+                    .map_err(|e| refuse(format!("{e}")))?;
+            }
+            "from" => span.from = value.parse().map_err(|e| refuse(format!("{e}")))?,
+            "to" => span.to = value.parse().map_err(|e| refuse(format!("{e}")))?,
+            _ => return Err(refuse("expected by, from or to".to_owned())),
+        }
+    }
+    Ok((by, span))
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>, PageError> {
+    serde_json::to_vec(value).map_err(|error| PageError::Failed(error.to_string()))
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
+fn failed(error: LedgerError) -> PageError {
+    PageError::Failed(error.to_string())
+}

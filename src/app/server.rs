@@ -1,0 +1,281 @@
+//! The running proxy: wires the rooms together, and takes them apart in order.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use http::HeaderName;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::acceptor::{Limits, accept};
+use super::connection::ConnectionSettings;
+use super::pages::ProxyPages;
+use super::worker::{Worker, WorkerContext};
+use super::{pseudonym_key, tls};
+use crate::admin::{self, Admin};
+use crate::aws::parse_model_ref;
+use crate::config::Settings;
+use crate::domain::{Clock, SystemClock};
+use crate::identity::Identity;
+use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
+use crate::meters::Estimator;
+use crate::pricing::Catalogue;
+use crate::proxy::{Drains, Gates, OpenSet, Service, Settler, World, entry_of_lost_call, queue};
+use crate::relay::{GatherLimits, RequestHeaderFilter};
+use crate::telemetry::{KnownNames, Metrics};
+use crate::upstream::{CredentialStore, Patience, Pool, Targets};
+
+/// A proxy that serves.
+pub struct Server {
+    /// Where the data listener listens.
+    pub data_address: SocketAddr,
+    /// Where the admin listener listens.
+    pub admin_address: SocketAddr,
+    /// Calls that an earlier process left open; each has its entry now.
+    pub recovered: Recovered,
+    gates: Arc<Gates>,
+    tasks: JoinSet<()>,
+    workers: Vec<JoinHandle<()>>,
+    settler: JoinHandle<()>,
+    accepting: CancellationToken,
+    context: WorkerContext,
+    admin_stop: CancellationToken,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    /// Starts everything. To be called on a runtime, which then serves the admin listener and
+    /// accepts connections; calls are served on threads of their own.
+    ///
+    /// # Errors
+    /// When something the settings name cannot be had: an address, a file, the ledger.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let catalogue = Catalogue::open(&settings.prices, parse_model_ref);
+        let catalogue = Arc::new(catalogue.context("open the price catalogue")?);
+        let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
+        let estimator = Estimator::default();
+        let recovered = recover(&mut ledger, |call| {
+            entry_of_lost_call(call, &estimator, &catalogue, &*clock)
+        });
+        let recovered = recovered.context("settle the calls that were left open")?;
+        let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log")?;
+        let open_calls = Arc::new(open_calls);
+        let totals = PeriodTotals::seed(&ledger, clock.now()).context("sum up this month")?;
+        let totals = Arc::new(Mutex::new(totals));
+        let metrics = Metrics::new(&settings.telemetry, &known_names(&settings));
+        let metrics = Arc::new(metrics.context("make the metrics")?);
+
+        let pseudonym_key = pseudonym_key::load(&settings).context("load the pseudonym key")?;
+        let identity = Identity::new(settings.identity.clone(), &pseudonym_key);
+        let tenancy: Vec<HeaderName> = identity.tenancy_headers().to_vec();
+        let world = World {
+            catalogue,
+            identity,
+            trusted_proxies: settings.listener.trusted_proxies.clone(),
+            targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
+            request_headers: RequestHeaderFilter::new(tenancy),
+            price_unknown: settings.when.price_unknown,
+        };
+
+        let mut tasks = JoinSet::new();
+        let (credentials, refresher) =
+            CredentialStore::open(&settings.upstream.credentials, Arc::clone(&clock)).await;
+        tasks.spawn(refresher.run());
+        let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
+        let gates = Arc::new(Gates {
+            world: Arc::new(world),
+            bodies: GatherLimits {
+                body_bytes_max: settings.listener.body_bytes_max,
+                room: Arc::new(Semaphore::new(settings.listener.gathered_bytes_max)),
+                silence_max: BODY_SILENCE_MAX,
+                room_wait_max: ROOM_WAIT_MAX,
+            },
+            settlements,
+            open_calls: Arc::clone(&open_calls),
+            open_set: Arc::new(OpenSet::default()),
+            drains: Arc::new(Drains::new(settings.drain.clone(), Arc::clone(&metrics))),
+            credentials,
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            skew_ms: AtomicI64::new(0),
+            patience: Patience {
+                head: settings.upstream.response_timeout,
+                idle: settings.upstream.idle_timeout,
+            },
+            permit_wait_max: PERMIT_WAIT_MAX,
+            stopping: AtomicBool::new(false),
+        });
+        let waiting = Arc::new(AtomicU64::new(0));
+        let settler = Settler {
+            ledger,
+            open_calls,
+            totals: Arc::clone(&totals),
+            metrics,
+            waiting: Arc::clone(&waiting),
+            estimator,
+            clock,
+            commit_interval: settings.ledger.commit_interval,
+            last_sync: Instant::now(),
+        };
+        let settler = std::thread::Builder::new()
+            .name("settler".to_owned())
+            .spawn(move || settler.run(queue))
+            .context("start the settling thread")?;
+
+        let pages = ProxyPages {
+            gates: Arc::clone(&gates),
+            totals,
+            waiting,
+            ledger_directory: settings.ledger.directory.clone(),
+        };
+        let (admin_address, admin_stop) = start_admin(&settings.admin, pages, &mut tasks).await?;
+        let context = WorkerContext {
+            settings: Arc::new(ConnectionSettings::new(
+                &settings.listener,
+                settings
+                    .listener
+                    .tls
+                    .as_ref()
+                    .map(tls::acceptor)
+                    .transpose()?,
+            )),
+            stop: CancellationToken::new(),
+            end: CancellationToken::new(),
+            open: TaskTracker::new(),
+        };
+        let listener = listen(settings.listener.listen).await?;
+        let data_address = listener.local_addr()?;
+        let (pools, workers) = start_workers(&settings, &gates, &context)?;
+        let accepting = CancellationToken::new();
+        let limits = Limits::new(
+            settings.listener.connections_max,
+            settings.listener.connections_per_peer_max,
+        );
+        let connections = Arc::clone(&context.settings);
+        tasks.spawn(accept(
+            listener,
+            pools,
+            connections,
+            Arc::new(limits),
+            accepting.clone(),
+        ));
+        Ok(Self {
+            data_address,
+            admin_address,
+            recovered,
+            gates,
+            tasks,
+            workers,
+            settler,
+            accepting,
+            context,
+            admin_stop,
+            drain_delay: settings.shutdown.drain_delay,
+            drain_timeout: settings.shutdown.drain_timeout,
+        })
+    }
+
+    /// Stops in order: unready; no new connections; calls in flight and drains end, or are
+    /// settled as estimates when the limit passes; every entry is committed.
+    ///
+    /// # Errors
+    /// When a thread panicked.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.gates.stopping.store(true, Ordering::Relaxed);
+        tokio::time::sleep(self.drain_delay).await;
+        self.accepting.cancel();
+        self.context.stop.cancel();
+        self.context.open.close();
+        let drains = Arc::clone(&self.gates.drains);
+        let all_ended = async {
+            self.context.open.wait().await;
+            drains.wait().await;
+        };
+        if tokio::time::timeout(self.drain_timeout, all_ended)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                event = "drain_timeout",
+                "calls in flight are settled as estimates"
+            );
+        }
+        self.context.end.cancel();
+        self.admin_stop.cancel();
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        drop((self.gates, drains));
+        let (workers, settler) = (self.workers, self.settler);
+        let joined = tokio::task::spawn_blocking(move || {
+            // The queue ends when the last worker has dropped its end of it.
+            let workers = workers.into_iter().map(JoinHandle::join);
+            workers.chain([settler.join()]).all(|ended| ended.is_ok())
+        });
+        anyhow::ensure!(joined.await?, "a thread of the proxy panicked");
+        Ok(())
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("listen on {address} (is another process there?)"))
+}
+
+async fn start_admin(
+    settings: &admin::Settings,
+    pages: ProxyPages,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<(SocketAddr, CancellationToken)> {
+    let listener = listen(settings.listen).await?;
+    let address = listener.local_addr()?;
+    let admin = Admin::new(settings, address.ip(), Arc::new(pages));
+    let stop = CancellationToken::new();
+    tasks.spawn(admin::serve(listener, admin, stop.clone()));
+    Ok((address, stop))
+}
+
+fn start_workers(
+    settings: &Settings,
+    gates: &Arc<Gates>,
+    context: &WorkerContext,
+) -> anyhow::Result<(Vec<Worker>, Vec<JoinHandle<()>>)> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = match settings.listener.workers {
+        0 => cores,
+        count => count,
+    };
+    let mut workers = Vec::with_capacity(count);
+    let mut threads = Vec::with_capacity(count);
+    for number in 0..count {
+        let pool = Pool::new(&settings.upstream).context("prepare connections to Bedrock")?;
+        let service = Service::new(Arc::clone(gates), pool);
+        let (worker, thread) = Worker::start(number, service, context.clone())?;
+        workers.push(worker);
+        threads.push(thread);
+    }
+    Ok((workers, threads))
+}
+
+fn known_names(settings: &Settings) -> KnownNames {
+    let tenants = settings.identity.tenants.iter();
+    let tenants = tenants.map(|tenant| (tenant.name.clone(), tenant.applications.clone()));
+    KnownNames {
+        tenants: tenants.collect(),
+    }
+}
+
+/// The longest silence of a client in mid-body.
+const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long a call waits for room for its body.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a call waits for a place in flight.
+const PERMIT_WAIT_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,302 @@
+//! The rules that join several keys. Each finds its problems by itself.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::field::Field;
+use super::problem::Problem;
+use super::settings::Settings;
+use crate::domain::Region;
+use crate::upstream;
+
+/// Everything that the settings do not agree on.
+pub(super) fn check(settings: &Settings) -> Vec<Problem> {
+    let rules = [
+        proof_of_callers,
+        admin_token,
+        one_address_each,
+        trusted_networks,
+        proxy_protocol,
+        request_memory,
+        header_names,
+        tenants,
+        regions,
+        endpoints,
+        response_timeout,
+        files,
+    ];
+    rules.iter().flat_map(|rule| rule(settings)).collect()
+}
+
+/// In trusted-headers mode nobody is proven, so a listener that others reach needs consent.
+fn proof_of_callers(settings: &Settings) -> Vec<Problem> {
+    let listener = &settings.listener;
+    let is_open = !is_loopback(listener.listen.ip());
+    let lacks_consent = is_open && !listener.allow_unproven_callers_off_loopback;
+    one(lacks_consent, || {
+        Problem::new(
+            "listener.listen",
+            format!(
+                "{} is not loopback, and mode \"{}\" proves no caller: whoever reaches it from a \
+                 trusted network spends as any tenant",
+                listener.listen, "trusted-headers"
+            ),
+            "listen on 127.0.0.1 or [::1], or set \
+             listener.allow_unproven_callers_off_loopback = true",
+        )
+    })
+}
+
+fn admin_token(settings: &Settings) -> Vec<Problem> {
+    let admin = &settings.admin;
+    let is_open = !is_loopback(admin.listen.ip()) && admin.token.is_none();
+    one(is_open, || {
+        Problem::new(
+            "admin.token",
+            format!(
+                "{} is not loopback, and no token is demanded there",
+                admin.listen
+            ),
+            "set admin.token_file or admin.token, or listen on 127.0.0.1 or [::1]",
+        )
+    })
+}
+
+fn one_address_each(settings: &Settings) -> Vec<Problem> {
+    let [data, admin] = [settings.listener.listen, settings.admin.listen];
+    let same_host = data.ip() == admin.ip() || data.ip().is_unspecified();
+    let clash = same_host && data.port() == admin.port() && data.port() != 0;
+    one(clash, || {
+        Problem::new(
+            "admin.listen",
+            format!("{admin} is taken by listener.listen"),
+            "choose another port for one of them",
+        )
+    })
+}
+
+/// A caller network that holds a proxy would trust everybody who comes through it unnamed.
+fn trusted_networks(settings: &Settings) -> Vec<Problem> {
+    let networks = &settings.identity.trusted_networks;
+    if networks.is_empty() {
+        return vec![Problem::new(
+            "identity.trusted_networks",
+            "it is empty, so that every call is refused",
+            "name the networks of your callers, such as \"127.0.0.0/8\"",
+        )];
+    }
+    let overlaps = |proxy: &IpNet| {
+        let network = networks.iter().find(|network| overlap(network, proxy))?;
+        Some(Problem::new(
+            "identity.trusted_networks",
+            format!(
+                "{network} covers {proxy} of listener.trusted_proxies: a caller whom that proxy \
+                 does not name would be trusted"
+            ),
+            "narrow it to the networks of the callers themselves",
+        ))
+    };
+    let proxies = &settings.listener.trusted_proxies;
+    proxies.iter().filter_map(overlaps).collect()
+}
+
+fn proxy_protocol(settings: &Settings) -> Vec<Problem> {
+    let listener = &settings.listener;
+    let nobody_may = listener.proxy_protocol && listener.trusted_proxies.is_empty();
+    one(nobody_may, || {
+        Problem::new(
+            "listener.proxy_protocol",
+            "no proxy is trusted to send its header",
+            "name the load balancers in listener.trusted_proxies, or set it to false",
+        )
+    })
+}
+
+fn request_memory(settings: &Settings) -> Vec<Problem> {
+    let [body, all] = [
+        settings.listener.body_bytes_max,
+        settings.listener.gathered_bytes_max,
+    ];
+    one(all < body, || {
+        Problem::new(
+            "listener.gathered_bytes_max",
+            format!("{all} is less than one body may have ({body})"),
+            "raise it, or lower listener.body_bytes_max",
+        )
+    })
+}
+
+/// A tenancy header is taken off the request, so it must have no other meaning, and only one.
+fn header_names(settings: &Settings) -> Vec<Problem> {
+    let headers = &settings.identity.headers;
+    let kinds = [
+        ("tenant", &headers.tenant),
+        ("application", &headers.application),
+        ("user", &headers.user),
+        ("session", &headers.session),
+    ];
+    let mut seen = HashSet::new();
+    let mut problems = Vec::new();
+    for (kind, name) in kinds
+        .into_iter()
+        .flat_map(|(kind, names)| names.iter().map(move |name| (kind, name)))
+    {
+        let what = if is_reserved(name) {
+            "has another meaning on the way to Bedrock"
+        } else if seen.insert(name) {
+            continue;
+        } else {
+            "is named twice"
+        };
+        problems.push(Problem::new(
+            &format!("identity.{kind}_header"),
+            format!("the header {name} {what}"),
+            format!("choose another name here or in identity.aliases.{kind}"),
+        ));
+    }
+    problems
+}
+
+fn tenants(settings: &Settings) -> Vec<Problem> {
+    let unlisted = settings.identity.tenants.iter().filter_map(|tenant| {
+        let default = tenant.default_application.as_ref()?;
+        let is_listed = tenant.applications.is_empty() || tenant.applications.contains(default);
+        (!is_listed).then(|| {
+            Problem::new(
+                &format!("identity.tenants.{}.default_application", tenant.name),
+                format!("{default} is not one of the tenant's applications"),
+                "add it to applications, or choose one of them",
+            )
+        })
+    });
+    unlisted.collect()
+}
+
+fn regions(settings: &Settings) -> Vec<Problem> {
+    let upstream = &settings.upstream;
+    if upstream.regions.is_empty() {
+        return vec![Problem::new(
+            "upstream.regions",
+            "it is empty, so that no call can go anywhere",
+            "name the regions that may be called, such as \"us-east-1\"",
+        )];
+    }
+    one(!upstream.regions.contains(&upstream.default_region), || {
+        Problem::new(
+            "upstream.default_region",
+            format!("{} is not one of upstream.regions", upstream.default_region),
+            "add it there, or choose one of them",
+        )
+    })
+}
+
+fn endpoints(settings: &Settings) -> Vec<Problem> {
+    let upstream = &settings.upstream;
+    let of_table =
+        |key: &'static str, regions: Vec<&Region>| unknown_regions(upstream, key, &regions);
+    let mut problems = of_table("endpoints", upstream.endpoints.keys().collect());
+    problems.extend(of_table(
+        "control_endpoints",
+        upstream.control_endpoints.keys().collect(),
+    ));
+    problems
+}
+
+fn unknown_regions(upstream: &upstream::Settings, key: &str, named: &[&Region]) -> Vec<Problem> {
+    let unknown = named
+        .iter()
+        .filter(|region| !upstream.regions.contains(region));
+    let problem = |region: &&Region| {
+        Problem::new(
+            &format!("upstream.{key}.{region}"),
+            format!("{region} is not one of upstream.regions"),
+            "add it there, or remove the endpoint",
+        )
+    };
+    unknown.map(problem).collect()
+}
+
+fn response_timeout(settings: &Settings) -> Vec<Problem> {
+    let timeout = settings.upstream.response_timeout;
+    one(timeout < upstream::Settings::RESPONSE_TIMEOUT_MIN, || {
+        Problem::new(
+            "upstream.response_timeout",
+            format!(
+                "{} is too short: models may infer for an hour, and a call that is cut off is \
+                 charged all the same",
+                timeout.write()
+            ),
+            "write \"60m\" or more; upstream.idle_timeout is the limit for answers that stall",
+        )
+    })
+}
+
+/// A file that is missing now is missing at night as well.
+fn files(settings: &Settings) -> Vec<Problem> {
+    let tls = settings.listener.tls.as_ref();
+    let named = [
+        (
+            "listener.tls.certificate_file",
+            tls.map(|tls| &tls.certificate_file),
+        ),
+        ("listener.tls.key_file", tls.map(|tls| &tls.key_file)),
+        ("upstream.ca_file", settings.upstream.ca_file.as_ref()),
+        (
+            "prices.catalogue_file",
+            settings.prices.catalogue_file.as_ref(),
+        ),
+    ];
+    let missing = |(key, file): (&str, Option<&Path>)| {
+        let cause = std::fs::File::open(file?).err()?;
+        let what = format!("the file {} cannot be read: {cause}", file?.display());
+        Some(Problem::new(
+            key,
+            what,
+            "create it, or let this process read it",
+        ))
+    };
+    let named = named.map(|(key, file)| (key, file.map(AsRef::as_ref)));
+    named.into_iter().filter_map(missing).collect()
+}
+
+fn one(wrong: bool, problem: impl FnOnce() -> Problem) -> Vec<Problem> {
+    if wrong { vec![problem()] } else { Vec::new() }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+fn is_reserved(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-amz") || RESERVED_HEADERS.contains(&name)
+}
+
+/// Headers of HTTP, proxies and tracing that a tenancy header must not be.
+const RESERVED_HEADERS: [&str; 17] = [
+    "accept",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "forwarded",
+    "host",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-api-key",
+    "x-forwarded-for",
+];

@@ -1,0 +1,309 @@
+//! Every key of the configuration, bound to its field: the one table that reader, printer and
+//! the example file share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::form::{Form, Named};
+use super::proxy_choice::ProxyChoice;
+use super::settings::Settings;
+use crate::domain::{Secret, TenantId};
+use crate::identity::TenantSettings;
+use crate::proxy::{ListenerSettings, TlsSettings};
+use crate::relay::DrainSettings;
+use crate::upstream::CredentialSettings;
+use crate::{admin, identity, ledger, pricing, telemetry, upstream};
+
+/// Binds the whole configuration.
+pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
+    form.table("listener", |form| listener(form, &mut settings.listener));
+    form.table("admin", |form| admin(form, &mut settings.admin));
+    form.table("identity", |form| identity(form, &mut settings.identity));
+    form.table("when", |form| when(form, settings));
+    form.table("upstream", |form| upstream(form, &mut settings.upstream));
+    form.table("drain", |form| drain(form, &mut settings.drain));
+    form.table("ledger", |form| ledger(form, &mut settings.ledger));
+    form.table("prices", |form| prices(form, &mut settings.prices));
+    form.table("metrics", |form| metrics(form, &mut settings.telemetry));
+    form.table("shutdown", |form| shutdown(form, settings));
+    form.table("log", |form| log(form, &mut settings.telemetry));
+}
+
+fn listener<F: Form>(form: &mut F, s: &mut ListenerSettings) {
+    form.value("listen", &mut s.listen);
+    form.value(
+        "allow_unproven_callers_off_loopback",
+        &mut s.allow_unproven_callers_off_loopback,
+    );
+    form.list("trusted_proxies", &mut s.trusted_proxies);
+    form.value("proxy_protocol", &mut s.proxy_protocol);
+    form.within("connections_max", &mut s.connections_max, 1..=1_000_000);
+    form.within(
+        "connections_per_peer_max",
+        &mut s.connections_per_peer_max,
+        1..=1_000_000,
+    );
+    // hyper needs 8 KiB to read a head at all.
+    form.within(
+        "header_bytes_max",
+        &mut s.header_bytes_max,
+        8 * KIB..=16 * MIB,
+    );
+    form.within("body_bytes_max", &mut s.body_bytes_max, 1..=1024 * MIB);
+    form.within(
+        "gathered_bytes_max",
+        &mut s.gathered_bytes_max,
+        1..=1024 * 1024 * MIB,
+    );
+    form.within("preface_timeout", &mut s.preface_timeout, MS..=HOUR);
+    form.within("header_timeout", &mut s.header_timeout, MS..=HOUR);
+    form.within(
+        "calls_in_flight_max",
+        &mut s.calls_in_flight_max,
+        1..=1_000_000,
+    );
+    form.within("workers", &mut s.workers, 0..=1_024);
+    form.table("tls", |form| tls(form, &mut s.tls));
+}
+
+fn tls<F: Form>(form: &mut F, tls: &mut Option<TlsSettings>) {
+    let [mut certificate, mut key] = match tls.take() {
+        Some(tls) => [Some(tls.certificate_file), Some(tls.key_file)],
+        None => [None::<PathBuf>, None],
+    };
+    form.optional("certificate_file", &mut certificate);
+    form.optional("key_file", &mut key);
+    match (certificate, key) {
+        (Some(certificate_file), Some(key_file)) => {
+            *tls = Some(TlsSettings {
+                certificate_file,
+                key_file,
+            });
+        }
+        (Some(_), None) => form.problem("key_file", ALONE, "name the certificate's key"),
+        (None, Some(_)) => form.problem("certificate_file", ALONE, "name the key's certificate"),
+        (None, None) => {}
+    }
+}
+
+fn admin<F: Form>(form: &mut F, s: &mut admin::Settings) {
+    form.value("listen", &mut s.listen);
+    form.secret("token", &mut s.token);
+    form.secret("metrics_token", &mut s.metrics_token);
+}
+
+fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
+    form.value("mode", &mut s.mode);
+    form.list("trusted_networks", &mut s.trusted_networks);
+    own_header(form, "tenant_header", &mut s.headers.tenant);
+    own_header(form, "application_header", &mut s.headers.application);
+    own_header(form, "user_header", &mut s.headers.user);
+    own_header(form, "session_header", &mut s.headers.session);
+    form.value("application_metadata_key", &mut s.application_metadata_key);
+    form.value("on_contradiction", &mut s.on_contradiction);
+    form.value("user", &mut s.user);
+    form.secret("pseudonym_key", &mut s.pseudonym_key);
+    form.table("aliases", |form| {
+        aliases(form, "tenant", &mut s.headers.tenant);
+        aliases(form, "application", &mut s.headers.application);
+        aliases(form, "user", &mut s.headers.user);
+        aliases(form, "session", &mut s.headers.session);
+    });
+    form.named_tables("tenants", &mut s.tenants, |form, tenant| {
+        form.list("applications", &mut tenant.applications);
+        form.optional("default_application", &mut tenant.default_application);
+    });
+}
+
+/// The first name of a kind is the header's own.
+fn own_header<F: Form>(form: &mut F, key: &str, names: &mut [HeaderName]) {
+    if let Some(own) = names.first_mut() {
+        form.value(key, own);
+    }
+}
+
+/// The names after the first are aliases.
+fn aliases<F: Form>(form: &mut F, kind: &str, names: &mut Vec<HeaderName>) {
+    let mut aliases = names.split_off(names.len().min(1));
+    form.list(kind, &mut aliases);
+    names.append(&mut aliases);
+}
+
+impl Named for TenantSettings {
+    const EXPECTED: &'static str =
+        "1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit";
+
+    fn named(name: &str) -> Option<Self> {
+        Some(Self {
+            name: TenantId::new(name).ok()?,
+            applications: Vec::new(),
+            default_application: None,
+        })
+    }
+
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+fn when<F: Form>(form: &mut F, settings: &mut Settings) {
+    form.value("identity_unknown", &mut settings.identity.identity_unknown);
+    form.value("price_unknown", &mut settings.when.price_unknown);
+    form.value("ledger_full", &mut settings.when.ledger_full);
+}
+
+fn upstream<F: Form>(form: &mut F, s: &mut upstream::Settings) {
+    form.list("regions", &mut s.regions);
+    form.value("default_region", &mut s.default_region);
+    let mut proxy = ProxyChoice::from(s.proxy.take());
+    form.value("proxy", &mut proxy);
+    s.proxy = proxy.into();
+    form.optional("ca_file", &mut s.ca_file);
+    form.within("connect_timeout", &mut s.connect_timeout, MS..=HOUR);
+    form.value("response_timeout", &mut s.response_timeout);
+    form.within("idle_timeout", &mut s.idle_timeout, SECOND..=DAY);
+    form.within("pool_idle_per_host", &mut s.pool_idle_per_host, 0..=100_000);
+    form.within("pool_idle_timeout", &mut s.pool_idle_timeout, MS..=DAY);
+    form.map("endpoints", &mut s.endpoints);
+    form.map("control_endpoints", &mut s.control_endpoints);
+    form.table("credentials", |form| credentials(form, &mut s.credentials));
+}
+
+/// The credentials as they are written: some of these keys exclude each other.
+#[derive(Default)]
+struct Credentials {
+    profile: Option<String>,
+    access_key_id: Option<String>,
+    secret_access_key: Option<Secret>,
+    session_token: Option<Secret>,
+}
+
+impl From<CredentialSettings> for Credentials {
+    fn from(settings: CredentialSettings) -> Self {
+        match settings {
+            CredentialSettings::DefaultChain { profile } => Self {
+                profile,
+                ..Self::default()
+            },
+            CredentialSettings::Static {
+                access_key_id,
+                secret_access_key,
+                session_token,
+            } => Self {
+                profile: None,
+                access_key_id: Some(access_key_id),
+                secret_access_key: Some(secret_access_key),
+                session_token,
+            },
+        }
+    }
+}
+
+fn credentials<F: Form>(form: &mut F, settings: &mut CredentialSettings) {
+    let mut written = Credentials::from(settings.clone());
+    form.optional("profile", &mut written.profile);
+    form.optional("access_key_id", &mut written.access_key_id);
+    form.secret("secret_access_key", &mut written.secret_access_key);
+    form.secret("session_token", &mut written.session_token);
+    if let Some(whole) = whole_credentials(form, written) {
+        *settings = whole;
+    }
+}
+
+fn whole_credentials<F: Form>(form: &mut F, written: Credentials) -> Option<CredentialSettings> {
+    match (written.access_key_id, written.secret_access_key) {
+        (Some(_), Some(_)) if written.profile.is_some() => {
+            let mend = "keep the profile, or the access key";
+            form.problem("profile", "an access key is set as well", mend);
+            None
+        }
+        (Some(access_key_id), Some(secret_access_key)) => Some(CredentialSettings::Static {
+            access_key_id,
+            secret_access_key,
+            session_token: written.session_token,
+        }),
+        (Some(_), None) => {
+            let mend = "set it, or secret_access_key_file, or remove access_key_id";
+            form.problem("secret_access_key", ALONE, mend);
+            None
+        }
+        (None, Some(_)) => {
+            let mend = "set it, or remove secret_access_key";
+            form.problem("access_key_id", ALONE, mend);
+            None
+        }
+        (None, None) if written.session_token.is_some() => {
+            let mend = "set access_key_id and secret_access_key, or remove it";
+            form.problem("session_token", "it belongs to no access key", mend);
+            None
+        }
+        (None, None) => Some(CredentialSettings::DefaultChain {
+            profile: written.profile,
+        }),
+    }
+}
+
+fn drain<F: Form>(form: &mut F, s: &mut DrainSettings) {
+    form.value("on_client_disconnect", &mut s.on_client_disconnect);
+    form.within("time_max", &mut s.time_max, SECOND..=DAY);
+    form.within("bytes_max", &mut s.bytes_max, 1..=1 << 40);
+    form.within("calls_max", &mut s.calls_max, 1..=1_000_000);
+    form.within(
+        "share_per_tenant_percent",
+        &mut s.share_per_tenant_percent,
+        1..=100,
+    );
+}
+
+fn ledger<F: Form>(form: &mut F, s: &mut ledger::Settings) {
+    form.value("directory", &mut s.directory);
+    form.value("durability", &mut s.durability);
+    form.within("commit_interval", &mut s.commit_interval, MS..=MINUTE);
+    form.within(
+        "segment_bytes_max",
+        &mut s.segment_bytes_max,
+        64 << 10..=1 << 30,
+    );
+}
+
+fn prices<F: Form>(form: &mut F, s: &mut pricing::Settings) {
+    form.optional("catalogue_file", &mut s.catalogue_file);
+    form.map("models", &mut s.models);
+}
+
+fn metrics<F: Form>(form: &mut F, s: &mut telemetry::Settings) {
+    form.within(
+        "series_per_family_max",
+        &mut s.series_per_family_max,
+        100..=10_000_000,
+    );
+    form.within(
+        "names_per_tenant_max",
+        &mut s.names_per_tenant_max,
+        1..=1_000_000,
+    );
+}
+
+fn shutdown<F: Form>(form: &mut F, settings: &mut Settings) {
+    let s = &mut settings.shutdown;
+    form.within("drain_delay", &mut s.drain_delay, Duration::ZERO..=HOUR);
+    form.within("drain_timeout", &mut s.drain_timeout, MS..=DAY);
+}
+
+fn log<F: Form>(form: &mut F, s: &mut telemetry::Settings) {
+    form.value("format", &mut s.log_format);
+    form.value("level", &mut s.log_level);
+}
+
+const ALONE: &str = "its other half is set, and it is not";
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
