@@ -54,9 +54,12 @@ impl Pages for ProxyPages {
     }
 
     fn call(&self, id: CallId) -> Result<Vec<u8>, PageError> {
-        let call = self.reader()?.call(id).map_err(|error| match error {
-            LedgerError::NoSuchCall(_) => PageError::NotFound(error.to_string()),
-            other => failed(other),
+        let call = self.reader()?.call(id).map_err(|error| {
+            if matches!(error, LedgerError::NoSuchCall(_)) {
+                PageError::NotFound(error.to_string())
+            } else {
+                failed(error)
+            }
         })?;
         to_json(&call)
     }

@@ -75,31 +75,14 @@ impl Server {
         let metrics = Metrics::new(&settings.telemetry, &known_names(&settings));
         let metrics = Arc::new(metrics.context("make the metrics")?);
 
-        let pseudonym_key = pseudonym_key::load(&settings).context("load the pseudonym key")?;
-        let identity = Identity::new(settings.identity.clone(), &pseudonym_key);
-        let tenancy: Vec<HeaderName> = identity.tenancy_headers().to_vec();
-        let world = World {
-            catalogue,
-            identity,
-            trusted_proxies: settings.listener.trusted_proxies.clone(),
-            targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
-            request_headers: RequestHeaderFilter::new(tenancy),
-            price_unknown: settings.when.price_unknown,
-        };
-
         let mut tasks = JoinSet::new();
         let (credentials, refresher) =
             CredentialStore::open(&settings.upstream.credentials, Arc::clone(&clock)).await;
         tasks.spawn(refresher.run());
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
-            world: Arc::new(world),
-            bodies: GatherLimits {
-                body_bytes_max: settings.listener.body_bytes_max,
-                room: Arc::new(Semaphore::new(settings.listener.gathered_bytes_max)),
-                silence_max: BODY_SILENCE_MAX,
-                room_wait_max: ROOM_WAIT_MAX,
-            },
+            world: Arc::new(world(&settings, catalogue)?),
+            bodies: body_limits(&settings),
             settlements,
             open_calls: Arc::clone(&open_calls),
             open_set: Arc::new(OpenSet::default()),
@@ -154,22 +137,9 @@ impl Server {
             end: CancellationToken::new(),
             open: TaskTracker::new(),
         };
-        let listener = listen(settings.listener.listen).await?;
-        let data_address = listener.local_addr()?;
-        let (pools, workers) = start_workers(&settings, &gates, &context)?;
         let accepting = CancellationToken::new();
-        let limits = Limits::new(
-            settings.listener.connections_max,
-            settings.listener.connections_per_peer_max,
-        );
-        let connections = Arc::clone(&context.settings);
-        tasks.spawn(accept(
-            listener,
-            pools,
-            connections,
-            Arc::new(limits),
-            accepting.clone(),
-        ));
+        let (data_address, workers) =
+            start_data(&settings, &gates, &context, &accepting, &mut tasks).await?;
         Ok(Self {
             data_address,
             admin_address,
@@ -248,6 +218,56 @@ async fn start_admin(
     Ok((address, stop))
 }
 
+/// Listens for calls, and serves them on threads of their own.
+async fn start_data(
+    settings: &Settings,
+    gates: &Arc<Gates>,
+    context: &WorkerContext,
+    accepting: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<(SocketAddr, Vec<JoinHandle<()>>)> {
+    let listener = listen(settings.listener.listen).await?;
+    let address = listener.local_addr()?;
+    let (workers, threads) = start_workers(settings, gates, context)?;
+    let limits = Arc::new(Limits::new(
+        settings.listener.connections_max,
+        settings.listener.connections_per_peer_max,
+    ));
+    let connections = Arc::clone(&context.settings);
+    tasks.spawn(accept(
+        listener,
+        workers,
+        connections,
+        limits,
+        accepting.clone(),
+    ));
+    Ok((address, threads))
+}
+
+/// The tables of these settings.
+fn world(settings: &Settings, catalogue: Arc<Catalogue>) -> anyhow::Result<World> {
+    let pseudonym_key = pseudonym_key::load(settings).context("load the pseudonym key")?;
+    let identity = Identity::new(settings.identity.clone(), &pseudonym_key);
+    let tenancy: Vec<HeaderName> = identity.tenancy_headers().to_vec();
+    Ok(World {
+        catalogue,
+        identity,
+        trusted_proxies: settings.listener.trusted_proxies.clone(),
+        targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
+        request_headers: RequestHeaderFilter::new(tenancy),
+        price_unknown: settings.when.price_unknown,
+    })
+}
+
+fn body_limits(settings: &Settings) -> GatherLimits {
+    GatherLimits {
+        body_bytes_max: settings.listener.body_bytes_max,
+        room: Arc::new(Semaphore::new(settings.listener.gathered_bytes_max)),
+        silence_max: BODY_SILENCE_MAX,
+        room_wait_max: ROOM_WAIT_MAX,
+    }
+}
+
 fn start_workers(
     settings: &Settings,
     gates: &Arc<Gates>,
@@ -279,7 +299,7 @@ fn known_names(settings: &Settings) -> KnownNames {
 }
 
 /// The longest silence of a client in mid-body.
-const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);
+const BODY_SILENCE_MAX: Duration = Duration::from_mins(1);
 /// How long a call waits for room for its body.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a call waits for a place in flight.

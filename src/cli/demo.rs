@@ -62,7 +62,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         ..simulator::Settings::default()
     })
     .await?;
-    let server = Server::start(settings(args, &directory, &simulator)?).await?;
+    let server = Box::pin(Server::start(settings(args, &directory, &simulator)?)).await?;
     let proxy = format!("http://{}", server.data_address);
     say(&format!(
         "simulator listening on http://{}",
@@ -78,7 +78,9 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let settings = traffic::Settings {
             endpoint: proxy,
             calls: args.calls,
-            rate: args.rate.or(args.calls.is_none().then_some(DEFAULT_RATE)),
+            rate: args
+                .rate
+                .or_else(|| args.calls.is_none().then_some(DEFAULT_RATE)),
             seed: args.seed,
             ..defaults
         };
@@ -249,7 +251,7 @@ fn settings(
     let mut settings = Settings::default();
     settings.listener.listen = args.listen;
     settings.admin.listen = args.admin;
-    settings.ledger.directory = directory.to_owned();
+    settings.ledger.directory = directory.to_path_buf();
     settings.shutdown.drain_delay = Duration::ZERO;
     let everywhere = |url: &http::Uri| -> BTreeMap<Region, http::Uri> {
         settings

@@ -24,12 +24,12 @@ use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
     ServiceTier, Timestamp, Usage,
 };
-use crate::identity::{Claims, IdentityError, Principal, client_address};
+use crate::identity::{Claims, Principal, client_address};
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Endpoint, Terms};
-use crate::relay::{GatherError, Gathered, filter_answer, gather};
-use crate::routing::{Route, RoutingError, claimed_region, route};
+use crate::relay::{Gathered, filter_answer, gather};
+use crate::routing::{Route, claimed_region, route};
 use crate::upstream::{Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
 
 /// Serves the calls of one worker.
@@ -97,7 +97,7 @@ impl Service {
             ..
         } = head;
 
-        let route = route(&method, uri.path()).map_err(refuse_route)?;
+        let route = route(&method, uri.path()).map_err(|error| Refusal::from(&error))?;
         if route.operation == Operation::InvokeModelWithBidirectionalStream {
             let detail = "the bidirectional stream is not served";
             return Err(Refusal::new(RefusalKind::DuplexNotServed, detail));
@@ -108,9 +108,11 @@ impl Service {
         world
             .identity
             .identify(client, &headers, &route.base, &Claims::default())
-            .map_err(refuse_caller)?;
+            .map_err(|error| Refusal::from(&error))?;
 
-        let gathered = gather(body, &gates.bodies).await.map_err(refuse_body)?;
+        let gathered = gather(body, &gates.bodies)
+            .await
+            .map_err(|error| Refusal::from(&error))?;
         let begun = Instant::now();
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
         let principal = identify(&world, client, &headers, &route, &facts)?;
@@ -154,13 +156,11 @@ impl Service {
     /// A place in the settlement queue: the only point where calls wait for each other.
     async fn permit(&self, call: &OpenCall) -> Result<Permit, Refusal> {
         let permit = self.gates.settlements.clone().reserve_owned();
-        match tokio::time::timeout(self.gates.permit_wait_max, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => {
-                let detail = "all places for calls in flight are taken";
-                Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
-            }
+        if let Ok(Ok(permit)) = tokio::time::timeout(self.gates.permit_wait_max, permit).await {
+            return Ok(permit);
         }
+        let detail = "all places for calls in flight are taken";
+        Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
     }
 
     /// Sends the call, and answers with the head that comes back.
@@ -195,7 +195,7 @@ impl Service {
             Ok(exchange) => exchange,
             Err(error) => {
                 self.settle_unreachable(call, permit, begun);
-                return Err(refuse_upstream(&error).of(&tenant));
+                return Err(Refusal::from(&error).of(&tenant));
             }
         };
         let ticket = gates.open_calls.append(&call).map_err(|error| {
@@ -237,7 +237,7 @@ impl Service {
                 if let Some(mut live) = guard.release() {
                     live.failed(&failed);
                 }
-                Err(refuse_upstream(&failed.error).of(&tenant))
+                Err(Refusal::from(&failed.error).of(&tenant))
             }
         }
     }
@@ -464,7 +464,7 @@ fn identify(
     world
         .identity
         .identify(client, headers, &route.base, &claims)
-        .map_err(refuse_caller)
+        .map_err(|error| Refusal::from(&error))
 }
 
 #[expect(
@@ -543,61 +543,6 @@ fn check_price(world: &World, call: &OpenCall) -> Result<(), Refusal> {
         }
         PriceStatus::Priced | PriceStatus::Allocated => Ok(()),
     }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err takes"
-)]
-fn refuse_route(error: RoutingError) -> Refusal {
-    let kind = match &error {
-        RoutingError::UnknownOperation => RefusalKind::UnknownOperation,
-        RoutingError::Malformed(_) => RefusalKind::MalformedPath,
-    };
-    Refusal::new(kind, error.to_string())
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err takes"
-)]
-fn refuse_caller(error: IdentityError) -> Refusal {
-    let kind = match &error {
-        IdentityError::Untrusted { .. } => RefusalKind::Untrusted,
-        IdentityError::Unproven { .. } => RefusalKind::Unproven,
-        IdentityError::TenantMissing { .. } => RefusalKind::TenantMissing,
-        IdentityError::Ambiguous { .. } => RefusalKind::Ambiguous,
-        IdentityError::Contradiction { .. } => RefusalKind::Contradiction,
-        IdentityError::InvalidName { .. } => RefusalKind::InvalidName,
-        IdentityError::UnknownTenant { .. } => RefusalKind::UnknownTenant,
-        IdentityError::UnlistedApplication { .. } => RefusalKind::UnlistedApplication,
-    };
-    Refusal::new(kind, error.to_string())
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err takes"
-)]
-fn refuse_body(error: GatherError) -> Refusal {
-    let kind = match &error {
-        GatherError::TooLong { .. } => RefusalKind::BodyTooLong,
-        GatherError::NoRoom => RefusalKind::TooManyBodies,
-        GatherError::Silent | GatherError::Broken(_) => RefusalKind::BodyCut,
-    };
-    Refusal::new(kind, error.to_string())
-}
-
-fn refuse_upstream(error: &UpstreamError) -> Refusal {
-    let kind = match error {
-        UpstreamError::Connect { .. }
-        | UpstreamError::ConnectTimeout { .. }
-        | UpstreamError::TunnelRefused { .. }
-        | UpstreamError::NotSent(_) => RefusalKind::Unreachable,
-        UpstreamError::Lost(_) => RefusalKind::ConnectionLost,
-        UpstreamError::HeadTimeout | UpstreamError::IdleTimeout => RefusalKind::TimedOut,
-    };
-    Refusal::new(kind, error.to_string())
 }
 
 fn no_credentials() -> Refusal {
