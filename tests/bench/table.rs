@@ -243,6 +243,15 @@ pub(crate) fn verdict(results: &Results) -> anyhow::Result<()> {
             cell.scenario
         )?;
     }
+    let idle = |cell: &&Cell| cell.measured.calls + cell.measured.frames == 0;
+    for cell in results.cells.iter().filter(idle) {
+        writeln!(
+            problems,
+            "{}, {}: no answer came",
+            cell.scenario,
+            cell.target.name()
+        )?;
+    }
     if let Some(ratio) = results
         .baseline_to_nginx()
         .filter(|ratio| *ratio > BASELINE_TO_NGINX_MAX)
