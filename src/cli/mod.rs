@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod check_config;
 mod explain;
 mod output;
 mod prices;
@@ -21,6 +22,7 @@ enum Command {
     /// The price catalogue
     #[command(after_help = "Example: bedrock-meter prices show amazon.nova-lite-v1:0")]
     Prices(prices::PricesArgs),
+    CheckConfig(check_config::CheckConfigArgs),
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
 }
@@ -29,6 +31,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Prices(args) => prices::run(args),
+        Command::CheckConfig(args) => check_config::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),
     };
