@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
 use super::connection::ConnectionSettings;
-use super::pages::ProxyPages;
+use super::pages::{LastMetrics, ProxyPages};
 use super::worker::{Worker, WorkerContext};
 use super::{pseudonym_key, tls};
 use crate::admin::{self, Admin};
@@ -41,6 +41,7 @@ pub struct Server {
     /// Calls that an earlier process left open; each has its entry now.
     pub recovered: Recovered,
     gates: Arc<Gates>,
+    pages: Arc<ProxyPages>,
     tasks: JoinSet<()>,
     workers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
@@ -131,13 +132,14 @@ impl Server {
             .spawn(move || settler.run(queue))
             .context("start the settling thread")?;
 
-        let pages = ProxyPages {
+        let pages = Arc::new(ProxyPages {
             gates: Arc::clone(&gates),
             totals,
             waiting,
             ledger_directory: settings.ledger.directory.clone(),
-        };
-        let (admin_address, admin_stop) = start_admin(&settings.admin, pages, &mut tasks).await?;
+        });
+        let (admin_address, admin_stop) =
+            start_admin(&settings.admin, Arc::clone(&pages), &mut tasks).await?;
         let context = WorkerContext {
             settings: Arc::new(ConnectionSettings::new(
                 &settings.listener,
@@ -173,6 +175,7 @@ impl Server {
             admin_address,
             recovered,
             gates,
+            pages,
             tasks,
             workers,
             settler,
@@ -185,11 +188,12 @@ impl Server {
     }
 
     /// Stops in order: unready; no new connections; calls in flight and drains end, or are
-    /// settled as estimates when the limit passes; every entry is committed.
+    /// settled as estimates when the limit passes; every entry is committed. Returns the metrics
+    /// at the very end.
     ///
     /// # Errors
     /// When a thread panicked.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<String> {
         self.gates.stopping.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.drain_delay).await;
         self.accepting.cancel();
@@ -213,7 +217,8 @@ impl Server {
         self.admin_stop.cancel();
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
-        drop((self.gates, drains));
+        let last = LastMetrics::of(&self.pages);
+        drop((self.gates, self.pages, drains));
         let (workers, settler) = (self.workers, self.settler);
         let joined = tokio::task::spawn_blocking(move || {
             // The queue ends when the last worker has dropped its end of it.
@@ -221,7 +226,7 @@ impl Server {
             workers.chain([settler.join()]).all(|ended| ended.is_ok())
         });
         anyhow::ensure!(joined.await?, "a thread of the proxy panicked");
-        Ok(())
+        last.render()
     }
 }
 
@@ -232,12 +237,12 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn start_admin(
     settings: &admin::Settings,
-    pages: ProxyPages,
+    pages: Arc<ProxyPages>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(SocketAddr, CancellationToken)> {
     let listener = listen(settings.listen).await?;
     let address = listener.local_addr()?;
-    let admin = Admin::new(settings, address.ip(), Arc::new(pages));
+    let admin = Admin::new(settings, address.ip(), pages);
     let stop = CancellationToken::new();
     tasks.spawn(admin::serve(listener, admin, stop.clone()));
     Ok((address, stop))

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::output;
+use super::{output, serve};
 use crate::config;
 
 /// What `check-config` is asked.
@@ -25,24 +25,14 @@ pub(super) struct CheckConfigArgs {
 /// # Errors
 /// When the output cannot be written.
 pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<ExitCode> {
-    match config::load(args.file.as_deref(), &environment) {
+    match serve::settings(args.file.as_deref()) {
         Ok(settings) => output::printing(|out| {
             out.write_all(config::explain(&settings).as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }),
-        Err(problems) => {
-            output::complain(&problems.into());
-            Ok(ExitCode::from(BAD_CONFIGURATION))
-        }
+        Err(bad_configuration) => Ok(bad_configuration),
     }
 }
-
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// `EX_CONFIG` of BSD's sysexits.h.
-const BAD_CONFIGURATION: u8 = 78;
 
 #[cfg(test)]
 mod tests {

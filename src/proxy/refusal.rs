@@ -11,9 +11,9 @@ use crate::aws::error_response;
 use crate::domain::CallId;
 
 /// The header that names the kind of a refusal.
-pub const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-meter-error");
+pub(super) const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-meter-error");
 /// The header that names the call, on every answer.
-pub const CALL_ID: HeaderName = HeaderName::from_static("x-bedrock-meter-call-id");
+pub(super) const CALL_ID: HeaderName = HeaderName::from_static("x-bedrock-meter-call-id");
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,8 @@ const FILLER: &str = "The quick brown fox jumps over the lazy dog. ";
 pub(super) struct Generation {
     pub(super) family: Family,
     pub(super) model_id: String,
-    pub(super) request_id: String,
+    /// What its body is called; drawn, so that the same seed gives the same body.
+    pub(super) answer_id: String,
     pub(super) text: String,
     /// What it reports; `None` reports nothing.
     pub(super) reported: Option<Usage>,
@@ -75,7 +76,7 @@ impl Generation {
 
     fn claude(&self) -> Value {
         let mut body = json!({
-            "id": format!("msg_bdrk_{}", self.request_id),
+            "id": format!("msg_bdrk_{}", self.answer_id),
             "type": "message",
             "role": "assistant",
             "model": self.model_id,
@@ -125,7 +126,7 @@ impl Generation {
 
     fn openai(&self) -> Value {
         let mut body = json!({
-            "id": format!("chatcmpl-{}", self.request_id),
+            "id": format!("chatcmpl-{}", self.answer_id),
             "object": "chat.completion",
             "created": 0,
             "model": self.model_id,

@@ -40,7 +40,7 @@ impl Exchange {
         let generation = Generation {
             family,
             model_id: model_id.to_owned(),
-            request_id: self.request_id.clone(),
+            answer_id: format!("{:016x}", self.draws.between(0, u64::MAX - 1)),
             text: filler(scenario.response_bytes.unwrap_or(drawn_length)),
             reported: (!scenario.no_usage).then_some(usage),
             tier: scenario.tier.clone().or(tier),

@@ -56,7 +56,7 @@ impl Generation {
 
     fn claude_chunks(&self, frames: usize) -> Vec<Value> {
         let mut message = json!({
-            "id": format!("msg_bdrk_{}", self.request_id),
+            "id": format!("msg_bdrk_{}", self.answer_id),
             "type": "message",
             "role": "assistant",
             "model": self.model_id,
@@ -155,7 +155,7 @@ impl Generation {
     fn openai_chunks(&self, frames: usize) -> Vec<Value> {
         let chunk = |delta: Value, finish: Value| {
             json!({
-                "id": format!("chatcmpl-{}", self.request_id),
+                "id": format!("chatcmpl-{}", self.answer_id),
                 "object": "chat.completion.chunk",
                 "created": 0,
                 "model": self.model_id,
@@ -188,7 +188,7 @@ mod tests {
         Generation {
             family,
             model_id: "m".into(),
-            request_id: "r".into(),
+            answer_id: "r".into(),
             text: filler(100),
             reported: Some(Usage {
                 input: 3,

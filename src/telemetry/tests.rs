@@ -240,6 +240,58 @@ fn junk_names_of_one_tenant_leave_another_its_series_in_every_family() {
 }
 
 #[test]
+fn models_that_bedrock_refused_cost_nothing_and_are_no_known_names() {
+    let metrics = metrics(20_000);
+    for junk in 0..1000 {
+        let refused = entry(
+            "noisy",
+            "app",
+            &format!("junk.{junk}"),
+            Charge::of(Vec::new()),
+        );
+        metrics.settled(&refused, &Timing::default());
+    }
+    // the 200 names of the default quota, and `other`
+    assert_eq!(scrape(&metrics).count("requests_total", &[]), 201);
+    metrics.settled(
+        &entry("noisy", "app", "real", charge("1")),
+        &Timing::default(),
+    );
+    assert_eq!(
+        scrape(&metrics).count("requests_total", &[("model", "real")]),
+        1
+    );
+}
+
+#[test]
+fn spellings_of_one_model_share_its_series() {
+    let metrics = metrics(1000);
+    let mut call = entry("team", "app", "m", charge("1"));
+    for asked in ["m", "arn:aws:bedrock:us-east-1::foundation-model/m", "m"] {
+        call.model = Some(ModelRef {
+            asked: asked.into(),
+            ..model("m")
+        });
+        metrics.settled(&call, &Timing::default());
+    }
+    call.model = Some(ModelRef {
+        geography: Geography::Global,
+        ..model("m")
+    });
+    metrics.settled(&call, &Timing::default());
+    call.model = None;
+    metrics.settled(&call, &Timing::default());
+    let seen = scrape(&metrics);
+    for (label, calls) in [("m", 3.0), ("global.m", 1.0), ("none", 1.0)] {
+        assert_eq!(
+            seen.sum("requests_total", &[("model", label)]),
+            calls,
+            "{label}"
+        );
+    }
+}
+
+#[test]
 fn the_ledgers_costs_are_shown_and_junk_rows_add_up_in_other() {
     let metrics = metrics(1000);
     let row = |tenant: &str, application: &str, amount: &str| PeriodCost {

@@ -1,0 +1,193 @@
+"""Clients that leave: Bedrock charges for what they asked, so the ledger must know it.
+
+Two hundred clients of four tenants leave in four ways, fifty each. Every call has its own token
+counts, so that an entry cannot borrow another's.
+"""
+
+import collections
+import concurrent.futures
+import json
+import select
+import socket
+import time
+import unittest
+
+import botocore.exceptions
+import clients
+from harness import MODEL, Workspace
+
+EACH = 50
+STREAM = f"/model/{MODEL}/converse-stream"
+UNARY = f"/model/{MODEL}/converse"
+BODY = json.dumps({"messages": clients.CONVERSE}).encode()
+# Streams last 3 s and heads are held back 3 s: longer than it takes all clients to leave.
+FRAMES = "frames=60,frame-delay-ms=50"
+HELD_BACK = "delay-head-ms=3000"
+SETTLE_SECONDS_MAX = 40
+
+
+def usage(phase, number):
+    """Input and output tokens of one call; no two calls share them."""
+    return 10_000 * (phase + 1) + number, 100 * (phase + 1) + number
+
+
+def script(phase, number, words):
+    tokens_in, tokens_out = usage(phase, number)
+    return f"input={tokens_in},output={tokens_out},{words}"
+
+
+def open_call(url, path, script):
+    """Sends one whole request on a socket of its own."""
+    connection = clients.connect(url)
+    headers = {"Host": "localhost", "Content-Type": "application/json", "x-simulate": script}
+    connection.sendall(clients.request_bytes("POST", path, headers, BODY))
+    return connection
+
+
+class Leave:
+    """The four ways to leave; each makes `EACH` calls for the tenant of its name."""
+
+    def __init__(self, proxy):
+        self.proxy = proxy
+        # Half-closed connections stay referenced: collected, they would be closed.
+        self.half_closed = []
+
+    def before_the_head(self):
+        """The request is out, no byte of an answer is in, and the client closes."""
+        open_calls = [
+            open_call(self.proxy.url, "/tenant/before-the-head" + UNARY, script(0, n, HELD_BACK))
+            for n in range(EACH)
+        ]
+        # A request that was written is read by the proxy at once; nothing tells us when.
+        time.sleep(1)
+        for connection in open_calls:
+            self.assert_silent(connection)
+            connection.close()
+
+    @staticmethod
+    def assert_silent(connection):
+        assert not select.select([connection], [], [], 0)[0], "the head came too early"
+
+    def fin_in_mid_stream(self):
+        """Some frames have arrived; half of the clients close, half only stop sending."""
+        open_calls = [
+            open_call(self.proxy.url, "/tenant/fin-in-mid-stream" + STREAM, script(1, n, FRAMES))
+            for n in range(EACH)
+        ]
+        for connection in open_calls:
+            received = b""
+            while b"contentBlockDelta" not in received:
+                chunk = connection.recv(65536)
+                assert chunk, f"the answer ended early: {received!r}"
+                received += chunk
+        for number, connection in enumerate(open_calls):
+            if number % 2:
+                connection.shutdown(socket.SHUT_WR)
+            else:
+                connection.close()
+        self.half_closed = open_calls
+
+    def h2_reset(self):
+        """All on one HTTP/2 connection, each reset by itself in mid-stream."""
+        answers = clients.node("resets.mjs", *(
+            {
+                "url": self.proxy.url,
+                "path": "/tenant/h2-reset" + STREAM,
+                "headers": {"content-type": "application/json", "x-simulate": script(2, n, FRAMES)},
+                "body": BODY.decode(),
+                "reset_after_bytes": 1000,
+            }
+            for n in range(EACH)
+        ))
+        assert {200} == {answer["status"] for answer in answers}, answers
+
+    def unary_timeout(self):
+        """boto3 waits less long than the model takes, and does not ask again."""
+
+        def call(number):
+            client = clients.boto3_client(
+                self.proxy.url + "/tenant/unary-timeout",
+                read_timeout=1,
+                retries={"total_max_attempts": 1},
+            )
+
+            def add_script(request, **_):
+                request.headers["x-simulate"] = script(3, number, HELD_BACK)
+
+            client.meta.events.register("before-send.bedrock-runtime", add_script)
+            try:
+                client.converse(modelId=MODEL, messages=clients.CONVERSE)
+            except botocore.exceptions.ReadTimeoutError:
+                return
+            raise AssertionError("the answer came in time")
+
+        with concurrent.futures.ThreadPoolExecutor(EACH) as pool:
+            list(pool.map(call, range(EACH)))
+
+    def all_at_once(self):
+        ways = (self.before_the_head, self.fin_in_mid_stream, self.h2_reset, self.unary_timeout)
+        with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:
+            for left in [pool.submit(way) for way in ways]:
+                left.result()
+
+
+class Aborts(unittest.TestCase):
+    maxDiff = None
+
+    def leave(self, workspace, **changes):
+        """Two hundred calls that were left: what the simulator served and the ledger holds."""
+        simulator = workspace.simulator()
+        proxy = workspace.proxy(simulator.url, **changes)
+        clients_of_the_test = Leave(proxy)
+        clients_of_the_test.all_at_once()
+        found = proxy.wait_for_entries(4 * EACH, SETTLE_SECONDS_MAX)
+        return proxy, simulator.served(), found
+
+    def test_every_call_that_was_left_has_its_exact_usage(self):
+        with Workspace() as workspace:
+            proxy, served, found = self.leave(workspace)
+            with self.subTest("200 entries"):
+                self.assertEqual((4 * EACH, 4 * EACH), (len(served), len(found)))
+            with self.subTest("usage was reported"):
+                sources = collections.Counter((e["tenant"], e["usage_source"]) for e in found)
+                tenants = ("before-the-head", "fin-in-mid-stream", "h2-reset", "unary-timeout")
+                self.assertEqual({(t, "reported"): EACH for t in tenants}, dict(sources))
+            with self.subTest("usage is what was served, joined by request id"):
+                bill = {row["request_id"]: row for row in served}
+                for entry in found:
+                    row = bill.pop(entry["aws_request_id"])["usage"]
+                    self.assertEqual(
+                        (row["input_tokens"], row["output_tokens"]),
+                        (entry["input_tokens"], entry["output_tokens"]),
+                    )
+                self.assertEqual({}, bill)
+            with self.subTest("usage is what was asked for"):
+                expected = sorted(usage(p, n) for p in range(4) for n in range(EACH))
+                self.assertEqual(
+                    expected, sorted((e["input_tokens"], e["output_tokens"]) for e in found)
+                )
+            with self.subTest("the clients are said to have left"):
+                self.assertEqual({"client_left"}, {e["outcome"] for e in found})
+            with self.subTest("nothing is left open"):
+                self.assertEqual(0, proxy.metric("bedrock_meter_open_drains"))
+                self.assertEqual(0, proxy.metric("bedrock_meter_in_flight_requests"))
+
+    def test_beyond_the_cap_the_rest_is_estimated(self):
+        with Workspace() as workspace:
+            drain = {"calls_max": 50}
+            _, served, found = self.leave(workspace, drain=drain)
+            sources = collections.Counter(e["usage_source"] for e in found)
+            with self.subTest("the states sum to 200"):
+                self.assertEqual(4 * EACH, sources["reported"] + sources["estimated"], sources)
+                self.assertEqual(4 * EACH, len(served))
+            with self.subTest("no more than the cap were read on at once"):
+                self.assertGreater(sources["reported"], 0)
+                self.assertLessEqual(sources["reported"], 50)
+            with self.subTest("no tenant took more than its quarter"):
+                per_tenant = collections.Counter(
+                    e["tenant"] for e in found if e["usage_source"] == "reported"
+                )
+                self.assertLessEqual(max(per_tenant.values(), default=0), 13)
+            with self.subTest("an estimate is never nothing"):
+                guesses = [e for e in found if e["usage_source"] == "estimated"]
+                self.assertTrue(all(e["input_tokens"] and e["output_tokens"] for e in guesses))
