@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod check_config;
 mod completions;
 mod demo;
 mod explain;
@@ -28,6 +29,7 @@ enum Command {
     /// The price catalogue
     #[command(after_help = "Example: bedrock-meter prices show amazon.nova-lite-v1:0")]
     Prices(prices::PricesArgs),
+    CheckConfig(check_config::CheckConfigArgs),
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
@@ -41,6 +43,7 @@ pub fn run() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Prices(args) => prices::run(args),
+        Command::CheckConfig(args) => check_config::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),
     };
