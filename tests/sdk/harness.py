@@ -152,12 +152,14 @@ class Proxy(Program):
         """The ledger, one dictionary for each entry."""
         return entries(self.ledger)
 
-    def wait_for_entries(self, count, seconds):
-        """The ledger once it holds `count` entries, or as it is when the time is over."""
+    def wait_for_entries(self, count, seconds, tenant=None):
+        """The entries (of one tenant) once there are `count`, or as they are when time is over."""
         deadline = time.monotonic() + seconds
-        while len(found := self.entries()) < count and time.monotonic() < deadline:
+        while True:
+            found = [e for e in self.entries() if tenant in (None, e["tenant"])]
+            if len(found) >= count or time.monotonic() > deadline:
+                return found
             time.sleep(0.1)
-        return found
 
 
 def entries(ledger):

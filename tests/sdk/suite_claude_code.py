@@ -24,6 +24,7 @@ class ClaudeCode(unittest.TestCase):
         cls.proxy = cls.workspace.proxy(cls.simulator.url)
 
     def call(self, method, path, body=b"", script=None):
+        path = "/tenant/claude-code" + path
         host = urllib.parse.urlsplit(self.proxy.url).hostname
         headers = {"user-agent": "claude-cli/2.1.0 (external, cli)"}
         if body:
@@ -55,11 +56,15 @@ class ClaudeCode(unittest.TestCase):
         self.assertEqual(200, status)
         self.assertEqual("application/vnd.amazon.eventstream", headers["content-type"])
 
-        # The list of profiles is free; it may or may not be an entry, the three calls must be.
-        entries = [e for e in self.proxy.wait_for_entries(4, 2) if e["operation"].startswith("Invoke")]
+        entries = self.proxy.wait_for_entries(4, 5, tenant="claude-code")
         self.assertEqual(
-            [(8, 1), (9, 1), (21000, 180)],
-            sorted((e["input_tokens"], e["output_tokens"]) for e in entries),
+            [("InvokeModel", 8, 1), ("InvokeModel", 9, 1),
+             ("InvokeModelWithResponseStream", 21000, 180)],
+            sorted(
+                (e["operation"], e["input_tokens"], e["output_tokens"])
+                for e in entries
+                if e["operation"] != "ListInferenceProfiles"
+            ),
         )
         self.assertEqual({"reported"}, {e["usage_source"] for e in entries})
 
@@ -72,6 +77,5 @@ class ClaudeCode(unittest.TestCase):
         self.assertEqual(
             [(77, 33)] * 2, [(u["input_tokens"], u["output_tokens"]) for u in usages]
         )
-        deadline_entries = self.proxy.wait_for_entries(2, 2)
-        mine = [e for e in deadline_entries if e["tenant"] == "anthropic-sdk"]
+        mine = self.proxy.wait_for_entries(2, 5, tenant="anthropic-sdk")
         self.assertEqual([(77, 33)] * 2, [(e["input_tokens"], e["output_tokens"]) for e in mine])

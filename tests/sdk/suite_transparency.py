@@ -13,8 +13,8 @@ import unittest.mock
 import clients
 from harness import MODEL, PROFILE, Workspace
 
-# What may differ between two identical calls to Bedrock, and what belongs to one connection.
-VOLATILE = {"date", "x-amzn-requestid", "x-amzn-bedrock-invocation-latency"}
+# What differs between two equal calls to Bedrock, and what belongs to one connection.
+VOLATILE = {"date", "x-amzn-requestid"}
 OF_THE_CONNECTION = {"connection", "keep-alive", "transfer-encoding"}
 ADDED_BY_THE_PROXY = {"x-bedrock-meter-call-id"}
 
