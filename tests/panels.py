@@ -42,12 +42,13 @@ EVENTS = (
     "unpriced_requests_total", "usage_estimated_total", "usage_missing_total",
     "estimated_cost_usd_total", "refused_total", "client_retries_total",
     "client_disconnects_total", "drained_streams_total", "ledger_errors_total",
-    "credentials_expiry_seconds", 'outcome!="success"', "label_overflow_total",
+    "credentials_expiry_seconds", "price_catalogue_age_seconds", "buffered_bytes", 'outcome!="success"', "label_overflow_total",
 )
 # What the traffic of `--binary` does not cause.
 NOT_CAUSED = (
     "ledger_errors_total", "credentials_expiry_seconds", "estimated_cost_usd_total",
-    "drained_streams_total", "client_disconnects_total",
+    "drained_streams_total", "client_disconnects_total", "price_catalogue_age_seconds",
+    "buffered_bytes",
 )
 
 

@@ -337,7 +337,6 @@ fn what_was_not_read_has_no_series() {
         .map(|(name, _, _)| name.as_str())
         .collect();
     let certain = [
-        "buffered_bytes",
         "build_info",
         "in_flight_requests",
         "ledger_entries_total",
