@@ -262,12 +262,12 @@ fn meter_config(folder: &Path, ledger: &Path, protocol: Protocol, upstream: Sock
     };
     format!(
         "[listener]
-listen = [\"127.0.0.1:0\"]
+listen = \"127.0.0.1:0\"
 workers = 1
 connections_per_peer_max = 5000
 {tls}
 [admin]
-listen = [\"127.0.0.1:0\"]
+listen = \"127.0.0.1:0\"
 [upstream]
 regions = [\"us-east-1\"]
 default_region = \"us-east-1\"
