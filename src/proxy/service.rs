@@ -28,7 +28,7 @@ use crate::identity::{Claims, Principal, client_address};
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Endpoint, Terms};
-use crate::relay::{Gathered, filter_answer, gather};
+use crate::relay::{Gathered, discard, filter_answer, gather};
 use crate::routing::{Route, claimed_region, route};
 use crate::upstream::{Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
 
@@ -97,22 +97,22 @@ impl Service {
             ..
         } = head;
 
-        let route = route(&method, uri.path()).map_err(|error| Refusal::from(&error))?;
-        if route.operation == Operation::InvokeModelWithBidirectionalStream {
-            let detail = "the bidirectional stream is not served";
-            return Err(Refusal::new(RefusalKind::DuplexNotServed, detail));
-        }
-        let (region, target) = resolve_region(&world, &route, &headers)?;
-        let client = client_address(peer, &headers, &world.trusted_proxies);
-        // Who may not call at all hears so before a body is read.
-        world
-            .identity
-            .identify(client, &headers, &route.base, &Claims::default())
-            .map_err(|error| Refusal::from(&error))?;
-
-        let gathered = gather(body, &gates.bodies)
-            .await
-            .map_err(|error| Refusal::from(&error))?;
+        let checked = check_head(&world, peer, &method, &uri, &headers);
+        let Checked {
+            route,
+            region,
+            target,
+            client,
+        } = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                // A client that still sends would meet a reset instead of the answer.
+                discard(body, &gates.bodies).await;
+                return Err(refusal);
+            }
+        };
+        let gathered = gather(body, &gates.bodies).await;
+        let gathered = gathered.map_err(|error| Refusal::from(&error))?;
         let begun = Instant::now();
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
         let principal = identify(&world, client, &headers, &route, &facts)?;
@@ -412,6 +412,43 @@ fn answer(mut guard: Guard, mut parts: response::Parts, call_id: CallId) -> Resp
     let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
     parts.version = http::Version::HTTP_11;
     Response::from_parts(parts, AnswerBody::relayed(guard, length))
+}
+
+/// What a request's head says, before anything of its body is read.
+struct Checked<'a> {
+    route: Route<'a>,
+    region: &'a Region,
+    target: &'a Target,
+    client: IpAddr,
+}
+
+/// Routes a request, and refuses early what need not be read.
+fn check_head<'a>(
+    world: &'a World,
+    peer: IpAddr,
+    method: &http::Method,
+    uri: &'a Uri,
+    headers: &HeaderMap,
+) -> Result<Checked<'a>, Refusal> {
+    let route = route(method, uri.path()).map_err(|error| Refusal::from(&error))?;
+    if route.operation == Operation::InvokeModelWithBidirectionalStream {
+        let detail = "the bidirectional stream is not served";
+        return Err(Refusal::new(RefusalKind::DuplexNotServed, detail));
+    }
+    if route.base.mantle {
+        let detail = "Bedrock's second host (/mantle/) is not served";
+        return Err(Refusal::new(RefusalKind::UnknownOperation, detail));
+    }
+    let (region, target) = resolve_region(world, &route, headers)?;
+    let client = client_address(peer, headers, &world.trusted_proxies);
+    let trusted = world.identity.demand_trust(client, headers, &route.base);
+    trusted.map_err(|error| Refusal::from(&error))?;
+    Ok(Checked {
+        route,
+        region,
+        target,
+        client,
+    })
 }
 
 /// The region: of the base path, of the client's signature, or the default.
