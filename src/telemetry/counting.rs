@@ -24,6 +24,9 @@ const TOKENS_PER_SECOND: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 35.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0,
 ];
 
+/// Over a shorter time the arrival of tokens is the network's burst, not the model's pace.
+const RATE_TIME_MIN: Duration = Duration::from_millis(100);
+
 /// Series found by a small key. Linear: the keys are from closed sets and few are used.
 #[derive(Debug)]
 pub(super) struct Cache<K, S>(Vec<(K, S)>);
@@ -320,10 +323,14 @@ impl<'a> Counting<'a> {
 
     fn count_latency(&mut self, series: &mut Series, timing: &Timing<'_>) {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        // An answer in one piece has no first token of its own.
+        let first_token = timing
+            .first_token
+            .filter(|_| self.entry.operation.is_stream());
         let samples = [
             (Latency::Duration, Some(timing.duration.as_secs_f64())),
             (Latency::FirstByte, seconds(timing.first_byte)),
-            (Latency::FirstToken, seconds(timing.first_token)),
+            (Latency::FirstToken, seconds(first_token)),
             (Latency::OutputRate, output_rate(self.entry, timing)),
         ];
         let operation = self.entry.operation;
@@ -370,7 +377,8 @@ impl<'a> Counting<'a> {
     }
 }
 
-/// Output tokens per second after the first generated content, where both are known.
+/// Output tokens per second of a stream after its first generated content. Content that came in
+/// one burst has no rate.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a rate is a float; token counts stay far below 2^53"
@@ -378,6 +386,7 @@ impl<'a> Counting<'a> {
 fn output_rate(entry: &Entry, timing: &Timing<'_>) -> Option<f64> {
     let tokens = entry.reading.usage.get(&Dimension::OutputTokens)?;
     let time = timing.duration.checked_sub(timing.first_token?)?;
-    let measurable = tokens > 1 && !time.is_zero() && entry.outcome == Outcome::Success;
+    let is_rate = entry.operation.is_stream() && time >= RATE_TIME_MIN;
+    let measurable = is_rate && tokens > 1 && entry.outcome == Outcome::Success;
     measurable.then(|| tokens as f64 / time.as_secs_f64())
 }

@@ -161,7 +161,9 @@ fn a_call_is_counted_under_its_names() {
         overhead: &[(Phase::Signing, Duration::from_micros(20))],
         ..Timing::default()
     };
-    metrics.settled(&entry("team", "app", "m", charge("0.0035")), &timing);
+    let mut streamed = entry("team", "app", "m", charge("0.0035"));
+    streamed.operation = Operation::ConverseStream;
+    metrics.settled(&streamed, &timing);
     let seen = scrape(&metrics);
     let call = [("tenant", "team"), ("application", "app"), ("model", "m")];
     assert_eq!(seen.sum("requests_total", &call), 1.0);
@@ -180,7 +182,10 @@ fn a_call_is_counted_under_its_names() {
     );
     // 10 tokens in the 2 seconds after the first token
     assert_eq!(
-        seen.sum("output_tokens_per_second_sum", &[("operation", "Converse")]),
+        seen.sum(
+            "output_tokens_per_second_sum",
+            &[("operation", "ConverseStream")]
+        ),
         5.0
     );
     assert_eq!(
@@ -190,6 +195,31 @@ fn a_call_is_counted_under_its_names() {
     assert_eq!(
         seen.kinds["bedrock_meter_time_to_first_token_seconds"],
         "histogram"
+    );
+}
+
+#[test]
+fn answers_in_one_piece_have_no_token_times() {
+    let metrics = metrics(1000);
+    let timing = Timing {
+        duration: Duration::from_secs(3),
+        first_token: Some(Duration::from_millis(2999)),
+        ..Timing::default()
+    };
+    let mut call = entry("team", "app", "m", charge("1"));
+    metrics.settled(&call, &timing);
+    assert_eq!(
+        scrape(&metrics).count("time_to_first_token_seconds_count", &[]),
+        0
+    );
+    call.operation = Operation::ConverseStream;
+    metrics.settled(&call, &timing);
+    let seen = scrape(&metrics);
+    assert_eq!(seen.sum("time_to_first_token_seconds_count", &[]), 1.0);
+    assert_eq!(
+        seen.count("output_tokens_per_second_count", &[]),
+        0,
+        "a burst"
     );
 }
 
