@@ -26,18 +26,27 @@ impl Pages for ProxyPages {
         let stopping = gates.stopping.load(Ordering::Relaxed);
         let credentials = gates.credentials.current(gates.clock.now()).is_some();
         vec![
-            check("lifecycle", !stopping, "taking calls", "stopping"),
             check(
-                "credentials",
-                credentials,
-                "valid",
-                "the proxy has no valid AWS credentials",
+                "lifecycle",
+                State::Blocking,
+                !stopping,
+                "taking calls",
+                "stopping",
             ),
             check(
+                "credentials",
+                State::Blocking,
+                credentials,
+                "valid",
+                "no valid AWS credentials",
+            ),
+            // One store's blip must not take all replicas out at once.
+            check(
                 "ledger",
+                State::Trouble,
                 gates.has_places(),
                 "taking entries",
-                "the settlement queue is full",
+                "the queue is full",
             ),
         ]
     }
@@ -80,7 +89,7 @@ impl ProxyPages {
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
             catalogue_version: Some(Arc::clone(gates.world.catalogue.version())),
-            catalogue_age: None,
+            catalogue_age: gates.world.catalogue.as_of().map(since),
             credentials_expire_in: expiry.map(|at| Duration::from_millis(at.ms_since(now))),
             cost_basis: Some(COST_BASIS),
         }
@@ -136,11 +145,11 @@ fn period_costs(totals: &Mutex<PeriodTotals>, now: Timestamp) -> Vec<PeriodCost>
 /// Which of the four amounts live metrics show.
 const COST_BASIS: &str = "contracted";
 
-fn check(name: &'static str, ok: bool, good: &str, bad: &str) -> Check {
+fn check(name: &'static str, otherwise: State, ok: bool, good: &str, bad: &str) -> Check {
     let (state, detail) = if ok {
         (State::Ok, good)
     } else {
-        (State::Blocking, bad)
+        (otherwise, bad)
     };
     Check {
         name,

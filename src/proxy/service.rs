@@ -113,6 +113,7 @@ impl Service {
         };
         let gathered = gather(body, &gates.bodies).await;
         let gathered = gathered.map_err(|error| Refusal::from(&error))?;
+        let _buffered = gates.metrics.buffered(gathered.length);
         let begun = Instant::now();
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
         let principal = identify(&world, client, &headers, &route, &facts)?;
