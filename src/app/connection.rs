@@ -181,12 +181,11 @@ async fn serve_http<S>(
                 .header_read_timeout(settings.header_timeout);
             builder.max_buf_size(settings.header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN));
             let mut connection = pin!(builder.serve_connection(io, answer));
-            match until_stop(connection.as_mut(), &stop).await {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            if let Some(ended) = until_stop(connection.as_mut(), &stop).await {
+                ended
+            } else {
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
         }
         Protocol::Http2 => {
@@ -200,12 +199,11 @@ async fn serve_http<S>(
             let header_bytes_max = u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX);
             builder.max_header_list_size(header_bytes_max);
             let mut connection = pin!(builder.serve_connection(io, answer));
-            match until_stop(connection.as_mut(), &stop).await {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            if let Some(ended) = until_stop(connection.as_mut(), &stop).await {
+                ended
+            } else {
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
         }
     };

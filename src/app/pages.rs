@@ -10,7 +10,7 @@ use crate::domain::{CallId, Clock as _, SystemClock, Timestamp};
 use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
 use crate::proxy::Gates;
 use crate::report::Report;
-use crate::telemetry::{Observed, PeriodCost, PeriodKind};
+use crate::telemetry::{Metrics, Observed, PeriodCost, PeriodKind};
 
 /// The pages of a running proxy.
 pub(super) struct ProxyPages {
@@ -26,18 +26,27 @@ impl Pages for ProxyPages {
         let stopping = gates.stopping.load(Ordering::Relaxed);
         let credentials = gates.credentials.current(gates.clock.now()).is_some();
         vec![
-            check("lifecycle", !stopping, "taking calls", "stopping"),
             check(
-                "credentials",
-                credentials,
-                "valid",
-                "the proxy has no valid AWS credentials",
+                "lifecycle",
+                State::Blocking,
+                !stopping,
+                "taking calls",
+                "stopping",
             ),
             check(
+                "credentials",
+                State::Blocking,
+                credentials,
+                "valid",
+                "no valid AWS credentials",
+            ),
+            // One store's blip must not take all replicas out at once.
+            check(
                 "ledger",
+                State::Trouble,
                 gates.has_places(),
                 "taking entries",
-                "the settlement queue is full",
+                "the queue is full",
             ),
         ]
     }
@@ -54,9 +63,12 @@ impl Pages for ProxyPages {
     }
 
     fn call(&self, id: CallId) -> Result<Vec<u8>, PageError> {
-        let call = self.reader()?.call(id).map_err(|error| match error {
-            LedgerError::NoSuchCall(_) => PageError::NotFound(error.to_string()),
-            other => failed(other),
+        let call = self.reader()?.call(id).map_err(|error| {
+            if matches!(error, LedgerError::NoSuchCall(_)) {
+                PageError::NotFound(error.to_string())
+            } else {
+                failed(error)
+            }
         })?;
         to_json(&call)
     }
@@ -73,41 +85,71 @@ impl ProxyPages {
         let since = |then: Timestamp| Duration::from_millis(now.ms_since(then));
         let expiry = gates.credentials.current(now).and_then(|c| c.expires_at);
         Observed {
-            period_costs: self.period_costs(now),
+            period_costs: period_costs(&self.totals, now),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
             catalogue_version: Some(Arc::clone(gates.world.catalogue.version())),
-            catalogue_age: None,
+            catalogue_age: gates.world.catalogue.as_of().map(since),
             credentials_expire_in: expiry.map(|at| Duration::from_millis(at.ms_since(now))),
-            cost_basis: Some("contracted"),
+            cost_basis: Some(COST_BASIS),
         }
-    }
-
-    fn period_costs(&self, now: Timestamp) -> Vec<PeriodCost> {
-        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        totals.roll(now);
-        let mut costs = Vec::new();
-        for (tenant, application, totals) in totals.iter() {
-            let periods = [
-                (PeriodKind::Day, totals.day),
-                (PeriodKind::Month, totals.month),
-            ];
-            costs.extend(periods.map(|(period, total)| PeriodCost {
-                tenant: tenant.clone(),
-                application: application.clone(),
-                period,
-                amount: total.cost,
-            }));
-        }
-        costs
     }
 }
 
-fn check(name: &'static str, ok: bool, good: &str, bad: &str) -> Check {
+/// The metrics of a proxy that has stopped: all that does not need it any more.
+pub(super) struct LastMetrics {
+    metrics: Arc<Metrics>,
+    totals: Arc<Mutex<PeriodTotals>>,
+    catalogue_version: Arc<str>,
+}
+
+impl LastMetrics {
+    pub(super) fn of(pages: &ProxyPages) -> Self {
+        Self {
+            metrics: Arc::clone(&pages.gates.metrics),
+            totals: Arc::clone(&pages.totals),
+            catalogue_version: Arc::clone(pages.gates.world.catalogue.version()),
+        }
+    }
+
+    pub(super) fn render(&self) -> anyhow::Result<String> {
+        let observed = Observed {
+            period_costs: period_costs(&self.totals, SystemClock.now()),
+            catalogue_version: Some(Arc::clone(&self.catalogue_version)),
+            cost_basis: Some(COST_BASIS),
+            ..Observed::default()
+        };
+        Ok(self.metrics.render(&observed)?)
+    }
+}
+
+fn period_costs(totals: &Mutex<PeriodTotals>, now: Timestamp) -> Vec<PeriodCost> {
+    let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+    totals.roll(now);
+    let mut costs = Vec::new();
+    for (tenant, application, totals) in totals.iter() {
+        let periods = [
+            (PeriodKind::Day, totals.day),
+            (PeriodKind::Month, totals.month),
+        ];
+        costs.extend(periods.map(|(period, total)| PeriodCost {
+            tenant: tenant.clone(),
+            application: application.clone(),
+            period,
+            amount: total.cost,
+        }));
+    }
+    costs
+}
+
+/// Which of the four amounts live metrics show.
+const COST_BASIS: &str = "contracted";
+
+fn check(name: &'static str, otherwise: State, ok: bool, good: &str, bad: &str) -> Check {
     let (state, detail) = if ok {
         (State::Ok, good)
     } else {
-        (State::Blocking, bad)
+        (otherwise, bad)
     };
     Check {
         name,

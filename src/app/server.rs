@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
 use super::connection::ConnectionSettings;
-use super::pages::ProxyPages;
+use super::pages::{LastMetrics, ProxyPages};
 use super::worker::{Worker, WorkerContext};
 use super::{pseudonym_key, tls};
 use crate::admin::{self, Admin};
@@ -41,6 +41,7 @@ pub struct Server {
     /// Calls that an earlier process left open; each has its entry now.
     pub recovered: Recovered,
     gates: Arc<Gates>,
+    pages: Arc<ProxyPages>,
     tasks: JoinSet<()>,
     workers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
@@ -74,31 +75,14 @@ impl Server {
         let metrics = Metrics::new(&settings.telemetry, &known_names(&settings));
         let metrics = Arc::new(metrics.context("make the metrics")?);
 
-        let pseudonym_key = pseudonym_key::load(&settings).context("load the pseudonym key")?;
-        let identity = Identity::new(settings.identity.clone(), &pseudonym_key);
-        let tenancy: Vec<HeaderName> = identity.tenancy_headers().to_vec();
-        let world = World {
-            catalogue,
-            identity,
-            trusted_proxies: settings.listener.trusted_proxies.clone(),
-            targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
-            request_headers: RequestHeaderFilter::new(tenancy),
-            price_unknown: settings.when.price_unknown,
-        };
-
         let mut tasks = JoinSet::new();
         let (credentials, refresher) =
             CredentialStore::open(&settings.upstream.credentials, Arc::clone(&clock)).await;
         tasks.spawn(refresher.run());
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
-            world: Arc::new(world),
-            bodies: GatherLimits {
-                body_bytes_max: settings.listener.body_bytes_max,
-                room: Arc::new(Semaphore::new(settings.listener.gathered_bytes_max)),
-                silence_max: BODY_SILENCE_MAX,
-                room_wait_max: ROOM_WAIT_MAX,
-            },
+            world: Arc::new(world(&settings, catalogue)?),
+            bodies: body_limits(&settings),
             settlements,
             open_calls: Arc::clone(&open_calls),
             open_set: Arc::new(OpenSet::default()),
@@ -131,13 +115,14 @@ impl Server {
             .spawn(move || settler.run(queue))
             .context("start the settling thread")?;
 
-        let pages = ProxyPages {
+        let pages = Arc::new(ProxyPages {
             gates: Arc::clone(&gates),
             totals,
             waiting,
             ledger_directory: settings.ledger.directory.clone(),
-        };
-        let (admin_address, admin_stop) = start_admin(&settings.admin, pages, &mut tasks).await?;
+        });
+        let (admin_address, admin_stop) =
+            start_admin(&settings.admin, Arc::clone(&pages), &mut tasks).await?;
         let context = WorkerContext {
             settings: Arc::new(ConnectionSettings::new(
                 &settings.listener,
@@ -152,27 +137,15 @@ impl Server {
             end: CancellationToken::new(),
             open: TaskTracker::new(),
         };
-        let listener = listen(settings.listener.listen).await?;
-        let data_address = listener.local_addr()?;
-        let (pools, workers) = start_workers(&settings, &gates, &context)?;
         let accepting = CancellationToken::new();
-        let limits = Limits::new(
-            settings.listener.connections_max,
-            settings.listener.connections_per_peer_max,
-        );
-        let connections = Arc::clone(&context.settings);
-        tasks.spawn(accept(
-            listener,
-            pools,
-            connections,
-            Arc::new(limits),
-            accepting.clone(),
-        ));
+        let (data_address, workers) =
+            start_data(&settings, &gates, &context, &accepting, &mut tasks).await?;
         Ok(Self {
             data_address,
             admin_address,
             recovered,
             gates,
+            pages,
             tasks,
             workers,
             settler,
@@ -185,11 +158,12 @@ impl Server {
     }
 
     /// Stops in order: unready; no new connections; calls in flight and drains end, or are
-    /// settled as estimates when the limit passes; every entry is committed.
+    /// settled as estimates when the limit passes; every entry is committed. Returns the metrics
+    /// at the very end.
     ///
     /// # Errors
     /// When a thread panicked.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<String> {
         self.gates.stopping.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.drain_delay).await;
         self.accepting.cancel();
@@ -213,7 +187,8 @@ impl Server {
         self.admin_stop.cancel();
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
-        drop((self.gates, drains));
+        let last = LastMetrics::of(&self.pages);
+        drop((self.gates, self.pages, drains));
         let (workers, settler) = (self.workers, self.settler);
         let joined = tokio::task::spawn_blocking(move || {
             // The queue ends when the last worker has dropped its end of it.
@@ -221,7 +196,7 @@ impl Server {
             workers.chain([settler.join()]).all(|ended| ended.is_ok())
         });
         anyhow::ensure!(joined.await?, "a thread of the proxy panicked");
-        Ok(())
+        last.render()
     }
 }
 
@@ -232,15 +207,65 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn start_admin(
     settings: &admin::Settings,
-    pages: ProxyPages,
+    pages: Arc<ProxyPages>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(SocketAddr, CancellationToken)> {
     let listener = listen(settings.listen).await?;
     let address = listener.local_addr()?;
-    let admin = Admin::new(settings, address.ip(), Arc::new(pages));
+    let admin = Admin::new(settings, address.ip(), pages);
     let stop = CancellationToken::new();
     tasks.spawn(admin::serve(listener, admin, stop.clone()));
     Ok((address, stop))
+}
+
+/// Listens for calls, and serves them on threads of their own.
+async fn start_data(
+    settings: &Settings,
+    gates: &Arc<Gates>,
+    context: &WorkerContext,
+    accepting: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<(SocketAddr, Vec<JoinHandle<()>>)> {
+    let listener = listen(settings.listener.listen).await?;
+    let address = listener.local_addr()?;
+    let (workers, threads) = start_workers(settings, gates, context)?;
+    let limits = Arc::new(Limits::new(
+        settings.listener.connections_max,
+        settings.listener.connections_per_peer_max,
+    ));
+    let connections = Arc::clone(&context.settings);
+    tasks.spawn(accept(
+        listener,
+        workers,
+        connections,
+        limits,
+        accepting.clone(),
+    ));
+    Ok((address, threads))
+}
+
+/// The tables of these settings.
+fn world(settings: &Settings, catalogue: Arc<Catalogue>) -> anyhow::Result<World> {
+    let pseudonym_key = pseudonym_key::load(settings).context("load the pseudonym key")?;
+    let identity = Identity::new(settings.identity.clone(), &pseudonym_key);
+    let tenancy: Vec<HeaderName> = identity.tenancy_headers().to_vec();
+    Ok(World {
+        catalogue,
+        identity,
+        trusted_proxies: settings.listener.trusted_proxies.clone(),
+        targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
+        request_headers: RequestHeaderFilter::new(tenancy),
+        price_unknown: settings.when.price_unknown,
+    })
+}
+
+fn body_limits(settings: &Settings) -> GatherLimits {
+    GatherLimits {
+        body_bytes_max: settings.listener.body_bytes_max,
+        room: Arc::new(Semaphore::new(settings.listener.gathered_bytes_max)),
+        silence_max: BODY_SILENCE_MAX,
+        room_wait_max: ROOM_WAIT_MAX,
+    }
 }
 
 fn start_workers(
@@ -274,7 +299,7 @@ fn known_names(settings: &Settings) -> KnownNames {
 }
 
 /// The longest silence of a client in mid-body.
-const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);
+const BODY_SILENCE_MAX: Duration = Duration::from_mins(1);
 /// How long a call waits for room for its body.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a call waits for a place in flight.

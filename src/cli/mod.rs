@@ -1,9 +1,14 @@
 //! The command line: one file per command.
 
+mod check_config;
+mod completions;
+mod demo;
 mod explain;
 mod output;
 mod prices;
 mod report;
+mod serve;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -18,17 +23,27 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::ServeArgs),
+    Demo(demo::DemoArgs),
+    Simulate(simulate::SimulateArgs),
     /// The price catalogue
     #[command(after_help = "Example: bedrock-meter prices show amazon.nova-lite-v1:0")]
     Prices(prices::PricesArgs),
+    CheckConfig(check_config::CheckConfigArgs),
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 /// Runs the command that the arguments name. Exit codes: 0 done, 1 failed, 2 wrong usage.
 pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Prices(args) => prices::run(args),
+        Command::CheckConfig(args) => check_config::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),
     };
@@ -36,4 +51,16 @@ pub fn run() -> ExitCode {
         output::complain(&cause);
         ExitCode::FAILURE
     })
+}
+
+/// Waits until somebody asks the process to stop.
+async fn stopped() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }

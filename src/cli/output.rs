@@ -32,6 +32,21 @@ pub(super) fn complain(cause: &anyhow::Error) {
     eprintln!("bedrock-meter: {cause:#}");
 }
 
+/// Says something on standard error: what a running command tells people.
+#[expect(clippy::print_stderr, reason = "what a running command tells people")]
+pub(super) fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// An amount for a live table, where more digits than a float has would not be read.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "for a live table only; reports are exact"
+)]
+pub(super) fn dollars(amount: crate::domain::Usd) -> f64 {
+    amount.femto() as f64 / 1e15
+}
+
 fn is_broken_pipe(cause: &anyhow::Error) -> bool {
     let kind = |cause: &(dyn std::error::Error + 'static)| {
         let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);

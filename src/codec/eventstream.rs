@@ -109,7 +109,9 @@ impl<'a> Frame<'a> {
         read_u32(self.bytes, 4).map_or(0, widen)
     }
 
-    fn headers(&self) -> &'a [u8] {
+    /// The raw headers. Frames of one kind repeat them byte for byte, and comparing is cheaper
+    /// than reading them again.
+    pub fn headers(&self) -> &'a [u8] {
         let end = PRELUDE_BYTES.saturating_add(self.headers_length());
         self.bytes.get(PRELUDE_BYTES..end).unwrap_or_default()
     }

@@ -9,7 +9,6 @@ use ipnet::IpNet;
 use toml::Value;
 
 use crate::domain::{ApplicationId, Keyword, Region, Secret};
-use crate::ledger::Durability;
 
 /// A type of value.
 pub(super) trait Field: Sized {
@@ -198,20 +197,6 @@ impl<T: Keyword> Field for T {
         quoted(self.name())
     }
 }
-
-text!(
-    Durability,
-    "\"default\" or \"strict\"",
-    |text| match text {
-        "default" => Some(Self::Default),
-        "strict" => Some(Self::Strict),
-        _ => None,
-    },
-    |durability| match durability {
-        Durability::Default => "default".to_owned(),
-        Durability::Strict => "strict".to_owned(),
-    }
-);
 
 /// Reads `250ms`, `20s`, `15m`, `2h`. No fractions, spaces, signs or bare numbers: in other
 /// tools each of them means something else.

@@ -74,7 +74,11 @@ impl Identity {
         })
     }
 
-    fn demand_trust(
+    /// Refuses who may not call at all, before anything of a body is read.
+    ///
+    /// # Errors
+    /// When the caller is outside the trusted networks.
+    pub fn demand_trust(
         &self,
         client: IpAddr,
         headers: &HeaderMap,

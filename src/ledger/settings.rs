@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::keywords;
+
 /// The ledger settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -58,12 +60,12 @@ impl Default for Settings {
     }
 }
 
-/// What an admitted call survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// The death of the process: a plain write before the first upstream byte.
-    #[default]
-    Default,
-    /// The loss of power: that write is synced to the disk.
-    Strict,
-}
+keywords!(
+    /// What an admitted call survives.
+    Durability {
+        /// The death of the process: a plain write before the first upstream byte.
+        Default = "default",
+        /// The loss of power: that write is synced to the disk.
+        Strict = "strict",
+    }
+);

@@ -141,6 +141,7 @@ impl Ledger {
 /// Readers never block the writer in WAL mode; the writer waits for another tool's short lock.
 fn prepare(connection: &Connection, durability: Durability) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", synchronous(durability))?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_KEPT)
@@ -194,6 +195,10 @@ fn owner(file: &mut File) -> String {
         Ok(_) | Err(_) => String::new(),
     }
 }
+
+/// Of a new file. Batches of 100 rows of 1 KB took 9.1 us of CPU a row with SQLite's 4 KiB, 7.9 with
+/// 8 KiB and 7.3 with 16 KiB (one quiet run); small batches pay for every page they touch.
+const PAGE_BYTES: i64 = 8192;
 
 /// A backup or a checkpoint by another tool holds the lock for moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

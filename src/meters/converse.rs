@@ -40,6 +40,8 @@ struct Found {
     metadata: Option<Answer>,
     failure: Option<String>,
     content_started: bool,
+    /// The headers of the first frame with content, which the others repeat.
+    content_headers: Vec<u8>,
     damaged: bool,
 }
 
@@ -70,8 +72,14 @@ impl ConverseEvents {
 
 impl Found {
     fn read(&mut self, frame: Frame<'_>) {
+        if self.content_started && frame.headers() == self.content_headers {
+            return;
+        }
         match frame.kind() {
-            FrameKind::Event("contentBlockDelta") => self.content_started = true,
+            FrameKind::Event("contentBlockDelta") => {
+                self.content_started = true;
+                self.content_headers = frame.headers().to_vec();
+            }
             FrameKind::Event(
                 "messageStart" | "contentBlockStart" | "contentBlockStop" | "messageStop",
             ) => {}

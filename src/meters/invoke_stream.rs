@@ -36,6 +36,8 @@ struct Kept {
     /// A ring: the chunk counted `n` (from 1, after the first) is at `n % KEPT_LAST`.
     last: [Vec<u8>; KEPT_LAST],
     chunks: usize,
+    /// The headers of the first chunk, which the others repeat.
+    headers: Vec<u8>,
     failure: Option<String>,
     damaged: bool,
 }
@@ -72,8 +74,14 @@ impl InvokeEvents {
 
 impl Kept {
     fn read(&mut self, frame: Frame<'_>) {
+        if self.chunks > 0 && frame.headers() == self.headers {
+            return self.keep(frame.bytes());
+        }
         match frame.kind() {
-            FrameKind::Event("chunk") => self.keep(frame.bytes()),
+            FrameKind::Event("chunk") => {
+                self.keep(frame.bytes());
+                self.headers = frame.headers().to_vec();
+            }
             FrameKind::Exception(class) | FrameKind::Error(class) => {
                 self.failure = Some(class.to_owned());
             }

@@ -308,6 +308,20 @@ fn a_claude_stream_is_read_from_its_events_and_its_cumulative_deltas_are_not_add
 }
 
 #[test]
+fn the_last_chunks_are_read_in_order_however_many_came_before() {
+    let usage = |output: u64| {
+        chunk(&format!(
+            r#"{{"choices":[{{}}],"usage":{{"prompt_tokens":4,"completion_tokens":{output}}}}}"#
+        ))
+    };
+    for count in 1..12 {
+        let frames: Vec<_> = (1..=count).map(usage).collect();
+        let reading = Answer::of(Operation::InvokeModelWithResponseStream).read(frames.concat());
+        assert_reported(&reading, "events", &format!("input=4 output={count}"));
+    }
+}
+
+#[test]
 fn the_input_of_a_later_delta_replaces_the_first_one() {
     let frames = [
         chunk(CLAUDE_START),

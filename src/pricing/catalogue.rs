@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::listing::Source;
 use super::sheet::{PricedRegion, Sheet, SheetRate};
 use super::{PricingError, Settings, text};
-use crate::domain::{ModelRef, Region};
+use crate::domain::{ModelRef, Region, Timestamp};
 
 /// All prices with their dates. Immutable: a call pins the snapshot it was admitted under.
 #[derive(Debug)]
@@ -84,6 +84,17 @@ impl Catalogue {
     /// Identifies the content: it changes exactly when a rate or source does.
     pub const fn version(&self) -> &Arc<str> {
         &self.version
+    }
+
+    /// Up to when its newest source goes: the first instant of that day or month.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        let instant = |source: &Source| {
+            let date = &*source.as_of;
+            date.parse()
+                .or_else(|_month| format!("{date}-01").parse())
+                .ok()
+        };
+        self.sources.iter().filter_map(instant).max()
     }
 
     /// The id under which the catalogue lists this model; `None` where it does not.

@@ -157,7 +157,7 @@ impl Body for AnswerBody {
             Self::Own(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Relayed(relayed) => relayed.length.clone(),
+            Self::Relayed(relayed) => relayed.length,
         }
     }
 }

@@ -4,16 +4,22 @@
 //! `x-bedrock-meter-error` at once. A refused call never reached Bedrock, except where the kind
 //! says that it may have.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::aws::error_response;
-use crate::domain::CallId;
+use crate::domain::{CallId, TenantId};
+use crate::identity::IdentityError;
+use crate::relay::GatherError;
+use crate::routing::RoutingError;
+use crate::upstream::UpstreamError;
 
 /// The header that names the kind of a refusal.
-pub const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-meter-error");
+pub(super) const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-meter-error");
 /// The header that names the call, on every answer.
-pub const CALL_ID: HeaderName = HeaderName::from_static("x-bedrock-meter-call-id");
+pub(super) const CALL_ID: HeaderName = HeaderName::from_static("x-bedrock-meter-call-id");
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +70,7 @@ refusals! {
     MalformedPath => "malformed_path" 400 "ValidationException" false
         "Mend the path: percent-encoding, model id, or base path.",
     DuplexNotServed => "bidirectional_not_served" 400 "ValidationException" false
-        "Call InvokeModelWithBidirectionalStream at Bedrock itself: it is not metered yet, and nothing passes unmetered.",
+        "Call the bidirectional stream at Bedrock itself: it is not metered yet, and nothing passes unmetered.",
     RegionNotServed => "region_not_served" 403 "AccessDeniedException" false
         "Use a region of `upstream.regions`, or ask the operator to add it.",
     Unproven => "unproven_caller" 403 "AccessDeniedException" false
@@ -113,7 +119,7 @@ pub struct Refusal {
     /// What happened to this very call; may name limits and names, never secrets.
     pub detail: String,
     /// The tenant whose counter it goes to, when one was proven.
-    pub tenant: Option<crate::domain::TenantId>,
+    pub tenant: Option<TenantId>,
 }
 
 impl Refusal {
@@ -128,7 +134,7 @@ impl Refusal {
 
     /// The same, counted for a tenant.
     #[must_use]
-    pub fn of(mut self, tenant: &crate::domain::TenantId) -> Self {
+    pub fn of(mut self, tenant: &TenantId) -> Self {
         self.tenant = Some(tenant.clone());
         self
     }
@@ -156,6 +162,57 @@ impl Refusal {
     }
 }
 
+impl From<&RoutingError> for Refusal {
+    fn from(error: &RoutingError) -> Self {
+        let kind = match error {
+            RoutingError::UnknownOperation => RefusalKind::UnknownOperation,
+            RoutingError::Malformed(_) => RefusalKind::MalformedPath,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<&IdentityError> for Refusal {
+    fn from(error: &IdentityError) -> Self {
+        let kind = match error {
+            IdentityError::Untrusted { .. } => RefusalKind::Untrusted,
+            IdentityError::Unproven { .. } => RefusalKind::Unproven,
+            IdentityError::TenantMissing { .. } => RefusalKind::TenantMissing,
+            IdentityError::Ambiguous { .. } => RefusalKind::Ambiguous,
+            IdentityError::Contradiction { .. } => RefusalKind::Contradiction,
+            IdentityError::InvalidName { .. } => RefusalKind::InvalidName,
+            IdentityError::UnknownTenant { .. } => RefusalKind::UnknownTenant,
+            IdentityError::UnlistedApplication { .. } => RefusalKind::UnlistedApplication,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<&GatherError> for Refusal {
+    fn from(error: &GatherError) -> Self {
+        let kind = match error {
+            GatherError::TooLong { .. } => RefusalKind::BodyTooLong,
+            GatherError::NoRoom => RefusalKind::TooManyBodies,
+            GatherError::Silent | GatherError::Broken(_) => RefusalKind::BodyCut,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<&UpstreamError> for Refusal {
+    fn from(error: &UpstreamError) -> Self {
+        let kind = match error {
+            UpstreamError::Connect { .. }
+            | UpstreamError::ConnectTimeout { .. }
+            | UpstreamError::TunnelRefused { .. }
+            | UpstreamError::NotSent(_) => RefusalKind::Unreachable,
+            UpstreamError::Lost(_) => RefusalKind::ConnectionLost,
+            UpstreamError::HeadTimeout | UpstreamError::IdleTimeout => RefusalKind::TimedOut,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 /// The table as a page of documentation.
 pub fn refusals_markdown() -> String {
     let mut page = String::from(
@@ -170,9 +227,11 @@ pub fn refusals_markdown() -> String {
             mend,
         } = kind.row();
         let retried = if retried { "yes" } else { "no" };
-        page.push_str(&format!(
-            "| `{name}` | {status} | `{class}` | {retried} | {mend} |\n"
-        ));
+        writeln!(
+            page,
+            "| `{name}` | {status} | `{class}` | {retried} | {mend} |"
+        )
+        .unwrap_or_default();
     }
     page
 }

@@ -24,12 +24,12 @@ use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
     ServiceTier, Timestamp, Usage,
 };
-use crate::identity::{Claims, IdentityError, Principal, client_address};
+use crate::identity::{Claims, Principal, client_address};
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Endpoint, Terms};
-use crate::relay::{GatherError, Gathered, filter_answer, gather};
-use crate::routing::{Route, RoutingError, claimed_region, route};
+use crate::relay::{Gathered, discard, filter_answer, gather};
+use crate::routing::{Route, claimed_region, route};
 use crate::upstream::{Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
 
 /// Serves the calls of one worker.
@@ -97,20 +97,23 @@ impl Service {
             ..
         } = head;
 
-        let route = route(&method, uri.path()).map_err(refuse_route)?;
-        if route.operation == Operation::InvokeModelWithBidirectionalStream {
-            let detail = "the bidirectional stream is not served";
-            return Err(Refusal::new(RefusalKind::DuplexNotServed, detail));
-        }
-        let (region, target) = resolve_region(&world, &route, &headers)?;
-        let client = client_address(peer, &headers, &world.trusted_proxies);
-        // Who may not call at all hears so before a body is read.
-        world
-            .identity
-            .identify(client, &headers, &route.base, &Claims::default())
-            .map_err(refuse_caller)?;
-
-        let gathered = gather(body, &gates.bodies).await.map_err(refuse_body)?;
+        let checked = check_head(&world, peer, &method, &uri, &headers);
+        let Checked {
+            route,
+            region,
+            target,
+            client,
+        } = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                // A client that still sends would meet a reset instead of the answer.
+                discard(body, &gates.bodies).await;
+                return Err(refusal);
+            }
+        };
+        let gathered = gather(body, &gates.bodies).await;
+        let gathered = gathered.map_err(|error| Refusal::from(&error))?;
+        let _buffered = gates.metrics.buffered(gathered.length);
         let begun = Instant::now();
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
         let principal = identify(&world, client, &headers, &route, &facts)?;
@@ -154,13 +157,11 @@ impl Service {
     /// A place in the settlement queue: the only point where calls wait for each other.
     async fn permit(&self, call: &OpenCall) -> Result<Permit, Refusal> {
         let permit = self.gates.settlements.clone().reserve_owned();
-        match tokio::time::timeout(self.gates.permit_wait_max, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => {
-                let detail = "all places for calls in flight are taken";
-                Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
-            }
+        if let Ok(Ok(permit)) = tokio::time::timeout(self.gates.permit_wait_max, permit).await {
+            return Ok(permit);
         }
+        let detail = "all places for calls in flight are taken";
+        Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
     }
 
     /// Sends the call, and answers with the head that comes back.
@@ -195,7 +196,7 @@ impl Service {
             Ok(exchange) => exchange,
             Err(error) => {
                 self.settle_unreachable(call, permit, begun);
-                return Err(refuse_upstream(&error).of(&tenant));
+                return Err(Refusal::from(&error).of(&tenant));
             }
         };
         let ticket = gates.open_calls.append(&call).map_err(|error| {
@@ -237,7 +238,7 @@ impl Service {
                 if let Some(mut live) = guard.release() {
                     live.failed(&failed);
                 }
-                Err(refuse_upstream(&failed.error).of(&tenant))
+                Err(Refusal::from(&failed.error).of(&tenant))
             }
         }
     }
@@ -414,6 +415,43 @@ fn answer(mut guard: Guard, mut parts: response::Parts, call_id: CallId) -> Resp
     Response::from_parts(parts, AnswerBody::relayed(guard, length))
 }
 
+/// What a request's head says, before anything of its body is read.
+struct Checked<'a> {
+    route: Route<'a>,
+    region: &'a Region,
+    target: &'a Target,
+    client: IpAddr,
+}
+
+/// Routes a request, and refuses early what need not be read.
+fn check_head<'a>(
+    world: &'a World,
+    peer: IpAddr,
+    method: &http::Method,
+    uri: &'a Uri,
+    headers: &HeaderMap,
+) -> Result<Checked<'a>, Refusal> {
+    let route = route(method, uri.path()).map_err(|error| Refusal::from(&error))?;
+    if route.operation == Operation::InvokeModelWithBidirectionalStream {
+        let detail = "the bidirectional stream is not served";
+        return Err(Refusal::new(RefusalKind::DuplexNotServed, detail));
+    }
+    if route.base.mantle {
+        let detail = "Bedrock's second host (/mantle/) is not served";
+        return Err(Refusal::new(RefusalKind::UnknownOperation, detail));
+    }
+    let (region, target) = resolve_region(world, &route, headers)?;
+    let client = client_address(peer, headers, &world.trusted_proxies);
+    let trusted = world.identity.demand_trust(client, headers, &route.base);
+    trusted.map_err(|error| Refusal::from(&error))?;
+    Ok(Checked {
+        route,
+        region,
+        target,
+        client,
+    })
+}
+
 /// The region: of the base path, of the client's signature, or the default.
 fn resolve_region<'w>(
     world: &'w World,
@@ -464,7 +502,7 @@ fn identify(
     world
         .identity
         .identify(client, headers, &route.base, &claims)
-        .map_err(refuse_caller)
+        .map_err(|error| Refusal::from(&error))
 }
 
 #[expect(
@@ -543,61 +581,6 @@ fn check_price(world: &World, call: &OpenCall) -> Result<(), Refusal> {
         }
         PriceStatus::Priced | PriceStatus::Allocated => Ok(()),
     }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err takes"
-)]
-fn refuse_route(error: RoutingError) -> Refusal {
-    let kind = match &error {
-        RoutingError::UnknownOperation => RefusalKind::UnknownOperation,
-        RoutingError::Malformed(_) => RefusalKind::MalformedPath,
-    };
-    Refusal::new(kind, error.to_string())
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err takes"
-)]
-fn refuse_caller(error: IdentityError) -> Refusal {
-    let kind = match &error {
-        IdentityError::Untrusted { .. } => RefusalKind::Untrusted,
-        IdentityError::Unproven { .. } => RefusalKind::Unproven,
-        IdentityError::TenantMissing { .. } => RefusalKind::TenantMissing,
-        IdentityError::Ambiguous { .. } => RefusalKind::Ambiguous,
-        IdentityError::Contradiction { .. } => RefusalKind::Contradiction,
-        IdentityError::InvalidName { .. } => RefusalKind::InvalidName,
-        IdentityError::UnknownTenant { .. } => RefusalKind::UnknownTenant,
-        IdentityError::UnlistedApplication { .. } => RefusalKind::UnlistedApplication,
-    };
-    Refusal::new(kind, error.to_string())
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err takes"
-)]
-fn refuse_body(error: GatherError) -> Refusal {
-    let kind = match &error {
-        GatherError::TooLong { .. } => RefusalKind::BodyTooLong,
-        GatherError::NoRoom => RefusalKind::TooManyBodies,
-        GatherError::Silent | GatherError::Broken(_) => RefusalKind::BodyCut,
-    };
-    Refusal::new(kind, error.to_string())
-}
-
-fn refuse_upstream(error: &UpstreamError) -> Refusal {
-    let kind = match error {
-        UpstreamError::Connect { .. }
-        | UpstreamError::ConnectTimeout { .. }
-        | UpstreamError::TunnelRefused { .. }
-        | UpstreamError::NotSent(_) => RefusalKind::Unreachable,
-        UpstreamError::Lost(_) => RefusalKind::ConnectionLost,
-        UpstreamError::HeadTimeout | UpstreamError::IdleTimeout => RefusalKind::TimedOut,
-    };
-    Refusal::new(kind, error.to_string())
 }
 
 fn no_credentials() -> Refusal {

@@ -199,7 +199,13 @@ impl Settler {
 
     fn learn_or_estimate(&mut self, call: &OpenCall, answer: &Answer, reading: &mut Reading) {
         let Some(model) = &call.model else { return };
-        let label = model.label();
+        // Framing makes a streamed token take many more bytes than one of a plain body.
+        let stream = if call.operation.is_stream() {
+            " stream"
+        } else {
+            ""
+        };
+        let label = format!("{}{stream}", model.label());
         let (sent, received) = (call.request_bytes, answer.bytes);
         if reading.source == UsageSource::Reported {
             if !reading.usage.is_none() {

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 
 use super::drain::Drains;
@@ -68,12 +67,6 @@ pub struct Gates {
 }
 
 impl Gates {
-    /// Bytes of request bodies held right now, of the room there is.
-    pub fn bodies_room_left(&self) -> usize {
-        let room: &Semaphore = &self.bodies.room;
-        room.available_permits()
-    }
-
     /// Whether a call can be admitted at this moment.
     pub fn has_places(&self) -> bool {
         self.settlements.capacity() > 0

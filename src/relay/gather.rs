@@ -150,8 +150,8 @@ where
     }
 }
 
-/// Reads on and throws away, within limits.
-async fn discard<B>(mut body: B, limits: &GatherLimits)
+/// Reads a refused body and throws it away, within limits.
+pub async fn discard<B>(mut body: B, limits: &GatherLimits)
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -7,7 +7,7 @@ mod headers;
 mod merge;
 mod settings;
 
-pub use gather::{GatherError, GatherLimits, Gathered, gather};
+pub use gather::{GatherError, GatherLimits, Gathered, discard, gather};
 pub use headers::{
     DROPPED_ANSWER_HEADERS, DROPPED_REQUEST_HEADERS, RequestHeaderFilter, filter_answer,
 };

@@ -101,9 +101,9 @@ catalogue! {
     FIRST_BYTE = Histogram "time_to_first_byte_seconds" ("seconds") [model, operation]
         "From admission of a call to the first byte of the answer's body.";
     FIRST_TOKEN = Histogram "time_to_first_token_seconds" ("seconds") [model, operation]
-        "From admission of a call to the first generated content.";
+        "From admission of a streaming call to the first generated content.";
     OUTPUT_RATE = Histogram "output_tokens_per_second" ("tokens per second") [model, operation]
-        "Output tokens over the time from the first generated content to the end.";
+        "Output tokens of a stream over the time from its first generated content to its end, where that is 0.1 s or more.";
     OVERHEAD = Histogram "overhead_seconds" ("seconds") [operation, phase]
         "Time that the proxy itself added.";
     UPSTREAM_REQUESTS = Counter "upstream_requests_total" ("attempts") [account, region, model, status]
@@ -160,6 +160,15 @@ mod tests {
             assert_eq!(total, metric.kind == Kind::Counter, "{}", metric.name);
             assert!(!metric.help.contains('|'), "{}", metric.name);
         }
+    }
+
+    #[test]
+    fn the_documentation_ends_with_the_printed_table() {
+        let documentation = include_str!("../../docs/metrics.md");
+        assert!(
+            documentation.ends_with(&catalogue_markdown()),
+            "print it into docs/metrics.md"
+        );
     }
 
     #[test]

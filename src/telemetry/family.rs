@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::core::{Describer, Metric, MetricVec, MetricVecBuilder};
 use prometheus::proto::{self, MetricType};
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::TelemetryError;
@@ -114,6 +114,10 @@ impl Maker<'_> {
 
     pub(super) fn gauge(&self, metric: Definition) -> Result<IntGauge, TelemetryError> {
         self.registered(IntGauge::with_opts(opts(metric))?)
+    }
+
+    pub(super) fn gauges(&self, metric: Definition) -> Result<IntGaugeVec, TelemetryError> {
+        self.registered(IntGaugeVec::new(opts(metric), metric.labels)?)
     }
 
     pub(super) fn counter(&self, metric: Definition) -> Result<IntCounter, TelemetryError> {

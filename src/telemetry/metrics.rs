@@ -6,7 +6,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+use prometheus::{
+    HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
 
 use super::catalogue as define;
 use super::family::Maker;
@@ -28,7 +30,8 @@ pub struct Metrics {
     recorder: Mutex<Recorder>,
     in_flight: IntGauge,
     open_drains: IntGauge,
-    buffered: IntGauge,
+    /// Without labels; its one series begins with the first use.
+    buffered: IntGaugeVec,
     refusals: IntCounterVec,
     ledger_entries: IntCounter,
     ledger_errors: IntCounterVec,
@@ -50,7 +53,7 @@ impl Metrics {
         Ok(Self {
             in_flight: maker.gauge(define::IN_FLIGHT)?,
             open_drains: maker.gauge(define::OPEN_DRAINS)?,
-            buffered: maker.gauge(define::BUFFERED)?,
+            buffered: maker.gauges(define::BUFFERED)?,
             refusals: recorder.refusals(),
             ledger_entries: maker.counter(define::LEDGER_ENTRIES)?,
             ledger_errors: maker.counters(define::LEDGER_ERRORS)?,
@@ -86,7 +89,8 @@ impl Metrics {
 
     /// Counts bytes held in memory until the returned value is dropped.
     pub fn buffered(&self, bytes: usize) -> Held {
-        Held::new(&self.buffered, i64::try_from(bytes).unwrap_or(i64::MAX))
+        let gauge = self.buffered.with_label_values::<&str>(&[]);
+        Held::new(&gauge, i64::try_from(bytes).unwrap_or(i64::MAX))
     }
 
     /// Counts a commit of that many entries.

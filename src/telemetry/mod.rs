@@ -4,6 +4,7 @@
 //! `labels`; money is exact up to the print; a value that was not read has no series.
 
 mod catalogue;
+mod counting;
 mod error;
 mod family;
 mod labels;
@@ -12,6 +13,7 @@ mod metrics;
 mod observed;
 mod settings;
 mod settled;
+mod subjects;
 #[cfg(test)]
 mod tests;
 mod timing;

@@ -161,7 +161,9 @@ fn a_call_is_counted_under_its_names() {
         overhead: &[(Phase::Signing, Duration::from_micros(20))],
         ..Timing::default()
     };
-    metrics.settled(&entry("team", "app", "m", charge("0.0035")), &timing);
+    let mut streamed = entry("team", "app", "m", charge("0.0035"));
+    streamed.operation = Operation::ConverseStream;
+    metrics.settled(&streamed, &timing);
     let seen = scrape(&metrics);
     let call = [("tenant", "team"), ("application", "app"), ("model", "m")];
     assert_eq!(seen.sum("requests_total", &call), 1.0);
@@ -180,7 +182,10 @@ fn a_call_is_counted_under_its_names() {
     );
     // 10 tokens in the 2 seconds after the first token
     assert_eq!(
-        seen.sum("output_tokens_per_second_sum", &[("operation", "Converse")]),
+        seen.sum(
+            "output_tokens_per_second_sum",
+            &[("operation", "ConverseStream")]
+        ),
         5.0
     );
     assert_eq!(
@@ -190,6 +195,31 @@ fn a_call_is_counted_under_its_names() {
     assert_eq!(
         seen.kinds["bedrock_meter_time_to_first_token_seconds"],
         "histogram"
+    );
+}
+
+#[test]
+fn answers_in_one_piece_have_no_token_times() {
+    let metrics = metrics(1000);
+    let timing = Timing {
+        duration: Duration::from_secs(3),
+        first_token: Some(Duration::from_millis(2999)),
+        ..Timing::default()
+    };
+    let mut call = entry("team", "app", "m", charge("1"));
+    metrics.settled(&call, &timing);
+    assert_eq!(
+        scrape(&metrics).count("time_to_first_token_seconds_count", &[]),
+        0
+    );
+    call.operation = Operation::ConverseStream;
+    metrics.settled(&call, &timing);
+    let seen = scrape(&metrics);
+    assert_eq!(seen.sum("time_to_first_token_seconds_count", &[]), 1.0);
+    assert_eq!(
+        seen.count("output_tokens_per_second_count", &[]),
+        0,
+        "a burst"
     );
 }
 
@@ -240,6 +270,58 @@ fn junk_names_of_one_tenant_leave_another_its_series_in_every_family() {
 }
 
 #[test]
+fn models_that_bedrock_refused_cost_nothing_and_are_no_known_names() {
+    let metrics = metrics(20_000);
+    for junk in 0..1000 {
+        let refused = entry(
+            "noisy",
+            "app",
+            &format!("junk.{junk}"),
+            Charge::of(Vec::new()),
+        );
+        metrics.settled(&refused, &Timing::default());
+    }
+    // the 200 names of the default quota, and `other`
+    assert_eq!(scrape(&metrics).count("requests_total", &[]), 201);
+    metrics.settled(
+        &entry("noisy", "app", "real", charge("1")),
+        &Timing::default(),
+    );
+    assert_eq!(
+        scrape(&metrics).count("requests_total", &[("model", "real")]),
+        1
+    );
+}
+
+#[test]
+fn spellings_of_one_model_share_its_series() {
+    let metrics = metrics(1000);
+    let mut call = entry("team", "app", "m", charge("1"));
+    for asked in ["m", "arn:aws:bedrock:us-east-1::foundation-model/m", "m"] {
+        call.model = Some(ModelRef {
+            asked: asked.into(),
+            ..model("m")
+        });
+        metrics.settled(&call, &Timing::default());
+    }
+    call.model = Some(ModelRef {
+        geography: Geography::Global,
+        ..model("m")
+    });
+    metrics.settled(&call, &Timing::default());
+    call.model = None;
+    metrics.settled(&call, &Timing::default());
+    let seen = scrape(&metrics);
+    for (label, calls) in [("m", 3.0), ("global.m", 1.0), ("none", 1.0)] {
+        assert_eq!(
+            seen.sum("requests_total", &[("model", label)]),
+            calls,
+            "{label}"
+        );
+    }
+}
+
+#[test]
 fn the_ledgers_costs_are_shown_and_junk_rows_add_up_in_other() {
     let metrics = metrics(1000);
     let row = |tenant: &str, application: &str, amount: &str| PeriodCost {
@@ -285,7 +367,6 @@ fn what_was_not_read_has_no_series() {
         .map(|(name, _, _)| name.as_str())
         .collect();
     let certain = [
-        "buffered_bytes",
         "build_info",
         "in_flight_requests",
         "ledger_entries_total",

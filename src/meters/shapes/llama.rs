@@ -21,8 +21,8 @@ pub(super) fn read(members: &MemberExtractor) -> Result<Option<Stated>, Unreadab
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CHUNK_MEMBERS, extracted};
     use super::*;
+    use crate::meters::shapes::{CHUNK_MEMBERS, extracted};
 
     #[test]
     fn both_counts_are_read() {

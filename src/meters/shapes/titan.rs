@@ -51,8 +51,8 @@ pub(super) fn read_chunk(members: &MemberExtractor) -> Result<Option<Stated>, Un
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BODY_MEMBERS, CHUNK_MEMBERS, extracted};
     use super::*;
+    use crate::meters::shapes::{BODY_MEMBERS, CHUNK_MEMBERS, extracted};
 
     #[test]
     fn text_and_embedding_bodies_are_read() {

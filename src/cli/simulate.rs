@@ -1,0 +1,60 @@
+//! `bedrock-meter simulate`: the Bedrock simulator alone.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output::printing;
+use crate::simulator::{self, Settings};
+
+/// Runs the Bedrock simulator: an endpoint for tests and loads, with no AWS account behind it
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: bedrock-meter simulate --listen 127.0.0.1:9000 --bill-log bill.ndjson
+
+It accepts requests signed with AWS_ACCESS_KEY_ID=AKIASIMULATOREXAMPLE and
+AWS_SECRET_ACCESS_KEY=simulator/secret/EXAMPLEKEY, or any with --no-verify."
+)]
+pub(super) struct SimulateArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+    /// Append one JSON line per request: what was served and would be billed
+    #[arg(long, value_name = "FILE")]
+    bill_log: Option<PathBuf>,
+    /// Accept any signature, or none
+    #[arg(long)]
+    no_verify: bool,
+    /// Seed of everything that is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Of 100 generations, how many fail
+    #[arg(long, default_value_t = 0, value_name = "PERCENT")]
+    faults: u8,
+}
+
+pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings {
+        listen: args.listen,
+        seed: args.seed,
+        bill_log: args.bill_log.clone(),
+        verify: !args.no_verify,
+        faults_percent: args.faults,
+        ..Settings::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let running = simulator::start(settings).await?;
+        printing(|out| {
+            writeln!(out, "simulator listening on http://{}", running.address())?;
+            Ok(ExitCode::SUCCESS)
+        })?;
+        super::stopped().await?;
+        running.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}

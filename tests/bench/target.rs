@@ -1,0 +1,286 @@
+//! Starts and stops the processes of the rig: the fake upstream, the baseline, nginx and the
+//! proxy under test, each pinned to a core, each fresh for each measurement.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::protocol::Protocol;
+
+/// What stands between the load generator and the fake upstream.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// Nothing.
+    Direct,
+    /// The bare hyper baseline.
+    Passthrough,
+    /// nginx, one worker.
+    Nginx,
+    /// The proxy under test.
+    Meter,
+}
+
+impl Target {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Passthrough => "pass-through",
+            Self::Nginx => "nginx",
+            Self::Meter => "bedrock-meter",
+        }
+    }
+}
+
+/// The machine's part of the rig.
+pub(crate) struct Rig {
+    /// The proxy under test.
+    pub(crate) meter: PathBuf,
+    /// Cores of the fake upstream, as `taskset -c` takes them.
+    pub(crate) upstream_core: String,
+    /// Core of the proxies.
+    pub(crate) proxy_core: String,
+    /// Configurations, logs, certificates; removed by the caller.
+    pub(crate) folder: PathBuf,
+}
+
+/// A process that ends when this is dropped.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        kill_process(Pid::from_child(&self.child), Signal::TERM).ok();
+        let started = Instant::now();
+        while started.elapsed() < STOP_TIMEOUT {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            sleep(POLL);
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Rig {
+    pub(crate) fn upstream(&self, gap_ms: u64) -> anyhow::Result<Running> {
+        let mut command = pinned(&self.upstream_core, &std::env::current_exe()?);
+        command.args(["upstream", "--gap-ms", &gap_ms.to_string()]);
+        self.start(command, "upstream", "listening http://")
+    }
+
+    /// Starts a target; `Direct` is none.
+    pub(crate) fn target(
+        &self,
+        target: Target,
+        protocol: Protocol,
+        upstream: SocketAddr,
+    ) -> anyhow::Result<Option<Running>> {
+        match target {
+            Target::Direct => Ok(None),
+            Target::Passthrough => self.passthrough(protocol, upstream).map(Some),
+            Target::Nginx => self.nginx(upstream).map(Some),
+            Target::Meter => self.meter(protocol, upstream).map(Some),
+        }
+    }
+
+    fn passthrough(&self, protocol: Protocol, upstream: SocketAddr) -> anyhow::Result<Running> {
+        let mut command = pinned(&self.proxy_core, &std::env::current_exe()?);
+        command.args([
+            "passthrough",
+            "--upstream",
+            &upstream.to_string(),
+            "--protocol",
+        ]);
+        match protocol {
+            Protocol::Http1 => command.arg("http1"),
+            Protocol::H2c => command.arg("h2c"),
+            Protocol::Tls => command.arg("tls").arg("--certificates").arg(&self.folder),
+        };
+        self.start(command, "passthrough", "listening http://")
+    }
+
+    fn nginx(&self, upstream: SocketAddr) -> anyhow::Result<Running> {
+        // nginx takes no port 0: ask the kernel for a free one and give it back.
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let config = self.folder.join("nginx.conf");
+        fs::write(&config, nginx_config(&self.folder, address, upstream))?;
+        let mut command = pinned(&self.proxy_core, Path::new("nginx"));
+        command
+            .arg("-c")
+            .arg(config)
+            .arg("-e")
+            .arg(self.folder.join("nginx.error"));
+        let mut running = Running {
+            child: self.spawn(command, "nginx")?,
+            address,
+        };
+        let connected = || TcpStream::connect(address).ok();
+        wait_for(
+            &mut running.child,
+            connected,
+            &self.folder.join("nginx.error"),
+        )?;
+        Ok(running)
+    }
+
+    fn meter(&self, protocol: Protocol, upstream: SocketAddr) -> anyhow::Result<Running> {
+        let config = self.folder.join("bedrock-meter.toml");
+        let ledger = self.folder.join("ledger");
+        if ledger.exists() {
+            fs::remove_dir_all(&ledger)?;
+        }
+        fs::write(
+            &config,
+            meter_config(&self.folder, &ledger, protocol, upstream),
+        )?;
+        let mut command = pinned(&self.proxy_core, &self.meter);
+        command.arg("serve").arg("--config").arg(config);
+        self.start(
+            command,
+            "bedrock-meter",
+            match protocol {
+                Protocol::Http1 | Protocol::H2c => "data listener http://",
+                Protocol::Tls => "data listener https://",
+            },
+        )
+    }
+
+    /// Starts a program that says in its output where it listens, behind `marker`.
+    fn start(&self, command: Command, name: &str, marker: &str) -> anyhow::Result<Running> {
+        let mut child = self.spawn(command, name)?;
+        let log = self.folder.join(name);
+        let announced = || {
+            let text = fs::read_to_string(&log).ok()?;
+            let (_, address) = text.split_once(marker)?;
+            let (address, _) = address.split_once(char::is_whitespace)?;
+            address.parse().ok()
+        };
+        let address = wait_for(&mut child, announced, &log)?;
+        Ok(Running { child, address })
+    }
+
+    fn spawn(&self, mut command: Command, name: &str) -> anyhow::Result<Child> {
+        let log = File::create(self.folder.join(name))?;
+        command.stdout(log.try_clone()?).stderr(log);
+        command
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))
+    }
+}
+
+/// `taskset` becomes the program, so the child's id is the program's.
+fn pinned(core: &str, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]).arg(program);
+    command
+}
+
+fn wait_for<T>(
+    child: &mut Child,
+    mut ready: impl FnMut() -> Option<T>,
+    log: &Path,
+) -> anyhow::Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = ready() {
+            return Ok(value);
+        }
+        let ended = child.try_wait()?;
+        if ended.is_some() || started.elapsed() > START_TIMEOUT {
+            drop(child.kill());
+            drop(child.wait());
+            let said = fs::read_to_string(log).unwrap_or_default();
+            bail!("it did not start to listen ({ended:?}):\n{said}");
+        }
+        sleep(POLL);
+    }
+}
+
+fn nginx_config(folder: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
+    let folder = folder.display();
+    format!(
+        "daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/nginx-body;
+    proxy_temp_path {folder}/nginx-proxy;
+    fastcgi_temp_path {folder}/nginx-fastcgi;
+    uwsgi_temp_path {folder}/nginx-uwsgi;
+    scgi_temp_path {folder}/nginx-scgi;
+    client_max_body_size 0;
+    client_body_buffer_size 1m;
+    keepalive_requests 1000000000;
+    upstream fake {{
+        server {upstream};
+        keepalive 2048;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen {listen};
+        location / {{
+            proxy_pass http://fake;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"
+    )
+}
+
+fn meter_config(folder: &Path, ledger: &Path, protocol: Protocol, upstream: SocketAddr) -> String {
+    let tls = match protocol {
+        Protocol::Http1 | Protocol::H2c => String::new(),
+        Protocol::Tls => format!(
+            "[listener.tls]\ncertificate_file = \"{0}/certificate.pem\"\nkey_file = \"{0}/key.pem\"\n",
+            folder.display()
+        ),
+    };
+    format!(
+        "[listener]
+listen = \"127.0.0.1:0\"
+workers = 1
+connections_per_peer_max = 5000
+{tls}
+[admin]
+listen = \"127.0.0.1:0\"
+[upstream]
+regions = [\"us-east-1\"]
+default_region = \"us-east-1\"
+endpoints = {{ us-east-1 = \"http://{upstream}\" }}
+[upstream.credentials]
+access_key_id = \"AKIDEXAMPLE\"
+secret_access_key = \"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\"
+[ledger]
+directory = \"{ledger}\"
+[shutdown]
+drain_delay = \"0s\"
+drain_timeout = \"1s\"
+",
+        ledger = ledger.display()
+    )
+}
