@@ -241,7 +241,7 @@ pub(super) mod tests {
             line(Dimension::OutputTokens, 34, 15_000_000_000),
         ];
         Entry {
-            call_id: CallId::generate(crate::domain::Timestamp::from_unix_ms(1_800_000_000_000)),
+            call_id: CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)),
             opened_at: Timestamp::from_unix_ms(1_795_300_000_123),
             settled_at: Timestamp::from_unix_ms(1_795_300_001_456),
             tenant: TenantId::new("search").unwrap(),
@@ -332,9 +332,7 @@ pub(super) mod tests {
         assert!(ledger.contains(first.call_id).unwrap());
         assert!(
             !ledger
-                .contains(CallId::generate(crate::domain::Timestamp::from_unix_ms(
-                    1_800_000_000_000
-                )))
+                .contains(CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)))
                 .unwrap()
         );
     }
