@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, request, response};
 use hyper::body::Incoming;
 
 use super::answer::{AnswerBody, Guard};
@@ -526,7 +526,7 @@ fn open_call(
         session,
         contradicted: _,
     } = principal;
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     OpenCall {
         call_id,
         opened_at,
@@ -539,10 +539,10 @@ fn open_call(
         region,
         tier_asked: facts.tier,
         request_bytes: gathered.length as u64,
-        sdk_invocation_id: text("amz-sdk-invocation-id")
+        sdk_invocation_id: text(SDK_INVOCATION_ID)
             .filter(|id| id.len() <= 64)
             .map(Into::into),
-        sdk_attempt: sdk_attempt(text("amz-sdk-request"), text("x-stainless-retry-count")),
+        sdk_attempt: sdk_attempt(text(SDK_REQUEST), text(RETRY_COUNT)),
     }
 }
 
@@ -593,3 +593,6 @@ fn no_credentials() -> Refusal {
 const SIGNING_NAME: &str = "bedrock";
 /// A pool can hold several connections that Bedrock has closed meanwhile.
 const FRESH_CONNECTIONS_MAX: u32 = 3;
+const SDK_INVOCATION_ID: HeaderName = HeaderName::from_static("amz-sdk-invocation-id");
+const SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
