@@ -182,7 +182,12 @@ class Aborts(unittest.TestCase):
             sources = collections.Counter(e["usage_source"] for e in found)
             with self.subTest("the states sum to 200"):
                 self.assertEqual(4 * EACH, sources["reported"] + sources["estimated"], sources)
-                self.assertEqual(4 * EACH, len(served))
+            # Under load a call that is not drained may be given up before Bedrock reads it: its
+            # entry is there because it may have been read. What Bedrock reported, it served.
+            with self.subTest("what was reported was served"):
+                bill = {row["request_id"] for row in served}
+                reported = {e["aws_request_id"] for e in found if e["usage_source"] == "reported"}
+                self.assertLessEqual(reported, bill)
             with self.subTest("no more than the cap were read on at once"):
                 self.assertGreater(sources["reported"], 0)
                 self.assertLessEqual(sources["reported"], 50)
