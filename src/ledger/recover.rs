@@ -191,7 +191,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::in_directory(directory.path());
         die_with_open_calls(&settings, 2);
-        let segments = super::super::open_calls::segments(&settings.open_calls_directory());
+        let segments = crate::ledger::open_calls::segments(&settings.open_calls_directory());
         let (_, path) = segments.unwrap().remove(0);
         let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(&open_call(true).encode()[..40]).unwrap();

@@ -62,6 +62,8 @@ pub struct Relayed {
     /// What follows the bytes that were returned last.
     trailers: Option<Frame<Bytes>>,
     failure: Option<UpstreamError>,
+    /// The failure waited once, so that the bytes before it could leave.
+    waited: bool,
     length: SizeHint,
 }
 
@@ -85,6 +87,7 @@ impl AnswerBody {
             ended,
             trailers: None,
             failure: None,
+            waited: false,
             length,
         }))
     }
@@ -92,9 +95,8 @@ impl AnswerBody {
 
 impl Relayed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        if let Some(failure) = self.failure.take() {
-            self.ended = true;
-            return Poll::Ready(Some(Err(failure)));
+        if self.failure.is_some() {
+            return self.fail(cx);
         }
         if let Some(trailers) = self.trailers.take() {
             return Poll::Ready(Some(Ok(trailers)));
@@ -111,8 +113,8 @@ impl Relayed {
                 return Poll::Ready(None);
             }
             Merged::Failed(failure) => {
-                self.ended = true;
-                return Poll::Ready(Some(Err(failure)));
+                self.failure = Some(failure);
+                return self.fail(cx);
             }
             Merged::Trailers(trailers) => trailers,
             Merged::Data(bytes, next) => {
@@ -126,6 +128,18 @@ impl Relayed {
             }
         };
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// Ends with the failure. hyper throws away what it has buffered when a body fails, so the
+    /// failure waits one turn, in which the bytes before it are written.
+    fn fail(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        if !self.waited {
+            self.waited = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.ended = true;
+        Poll::Ready(self.failure.take().map(Err))
     }
 }
 

@@ -2,8 +2,12 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "clippy's allowance for tests does not reach their helpers"
 )]
 
+mod architecture;
+mod documents;
 mod quote;
 mod quote_oracle;

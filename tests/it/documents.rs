@@ -1,0 +1,203 @@
+//! Documents against the program: what they name exists, what they show is true.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bedrock_meter::config;
+use bedrock_meter::proxy::refusals_markdown;
+use bedrock_meter::telemetry::{Kind, catalogue, catalogue_markdown};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files of a folder, its folders included, that end so.
+fn files(folder: &str, ends: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if ends.iter().any(|end| path.to_str().unwrap().ends_with(end)) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} holds no {ends:?}");
+    found
+}
+
+/// The pages that people read.
+fn pages() -> Vec<(PathBuf, String)> {
+    let names = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ];
+    let at_root = names.map(|name| root().join(name));
+    let all = at_root.into_iter().chain(files("docs", &[".md"]));
+    all.map(|path| (path.clone(), fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+/// The fenced examples of a page in one language.
+fn examples<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let after = page.split(&fence).skip(1);
+    after
+        .map(|text| text.split("```").next().unwrap())
+        .collect()
+}
+
+/// Names in the text that begin as our metrics do.
+fn metrics_named(text: &str) -> BTreeSet<String> {
+    let tails = text.split(PREFIX).skip(1);
+    let word = |tail: &str| {
+        let end = tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        format!("{PREFIX}{}", &tail[..end.unwrap_or(tail.len())])
+    };
+    tails.map(word).collect()
+}
+
+const PREFIX: &str = "bedrock_meter_";
+
+/// The names under which Prometheus knows the catalogue.
+fn series_names() -> BTreeSet<String> {
+    let names = catalogue().iter().flat_map(|metric| {
+        let suffixes: &[&str] = match metric.kind {
+            Kind::Counter | Kind::Gauge => &[""],
+            Kind::Histogram => &["", "_bucket", "_sum", "_count"],
+        };
+        suffixes
+            .iter()
+            .map(|suffix| format!("{}{suffix}", metric.name))
+    });
+    names.collect()
+}
+
+#[test]
+fn every_configuration_file_is_accepted() {
+    let shipped = files("config", &[".toml"]).into_iter();
+    for path in shipped.chain(files("deploy", &[".toml"])) {
+        let environment = |name: &str| {
+            name.starts_with("BEDROCK_METER_")
+                .then(|| "value".repeat(8))
+        };
+        let loaded = config::load(Some(&path), &environment);
+        assert!(loaded.is_ok(), "{}: {:?}", path.display(), loaded.err());
+    }
+}
+
+#[test]
+fn every_example_of_a_configuration_is_accepted() {
+    for (path, page) in pages() {
+        for example in examples(&page, "toml") {
+            let environment = |_: &str| Some("value".repeat(8));
+            let parsed = config::parse(example, &environment);
+            let problems = parsed.err();
+            assert!(
+                problems.is_none(),
+                "{}: {problems:?}\n{example}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_metric_that_is_named_exists() {
+    let known = series_names();
+    let dashboards = files("grafana", &[".json", ".yaml"]);
+    let dashboards = dashboards
+        .into_iter()
+        .map(|path| (path.clone(), fs::read_to_string(&path).unwrap()));
+    for (path, text) in pages().into_iter().chain(dashboards) {
+        for name in metrics_named(&text) {
+            assert!(known.contains(&name), "{}: {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_page_of_metrics_has_the_catalogue() {
+    let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    assert!(page.ends_with(&catalogue_markdown()));
+    let named = metrics_named(&page);
+    for metric in catalogue() {
+        assert!(named.contains(metric.name), "{}", metric.name);
+    }
+}
+
+#[test]
+fn the_page_of_refusals_has_the_table() {
+    let page = fs::read_to_string(root().join("docs/refusals.md")).unwrap();
+    let table = refusals_markdown();
+    assert!(page.ends_with(&table), "the table is:\n{table}");
+}
+
+#[test]
+fn every_link_between_pages_leads_somewhere() {
+    for (path, page) in pages() {
+        for target in page.split("](").skip(1) {
+            let target = target.split(')').next().unwrap();
+            let file = target.split('#').next().unwrap();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let exists = path.parent().unwrap().join(file).exists();
+            assert!(exists, "{}: {target}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_command_that_is_shown_exists() {
+    let mut shown = BTreeSet::new();
+    for (_, page) in pages() {
+        let lines = page.split("bedrock-meter ").skip(1);
+        shown.extend(lines.filter_map(command).filter(|words| !words.is_empty()));
+    }
+    for words in &shown {
+        let help = Command::new(env!("CARGO_BIN_EXE_bedrock-meter"))
+            .args(words)
+            .arg("--help")
+            .output()
+            .unwrap();
+        assert!(help.status.success(), "{words:?}");
+    }
+    assert!(shown.len() >= 5, "only {shown:?}");
+}
+
+/// The command and its subcommand that a line begins with; `None` where the name is part of a
+/// sentence.
+fn command(line: &str) -> Option<Vec<String>> {
+    let line = line.split(['`', '\n', '#']).next().unwrap();
+    let words = line.split(' ').take_while(|word| {
+        let lower = |c: char| c.is_ascii_lowercase() || c == '-';
+        !word.is_empty() && !word.starts_with('-') && word.chars().all(lower)
+    });
+    let words: Vec<String> = words.map(str::to_owned).collect();
+    COMMANDS
+        .contains(&words.first()?.as_str())
+        .then(|| match words[0].as_str() {
+            "prices" => words.into_iter().take(2).collect(),
+            _ => words.into_iter().take(1).collect(),
+        })
+}
+
+/// Words that can only be commands.
+const COMMANDS: [&str; 8] = [
+    "serve",
+    "demo",
+    "simulate",
+    "prices",
+    "check-config",
+    "report",
+    "explain",
+    "completions",
+];
