@@ -69,6 +69,7 @@ pub struct Gates {
 impl Gates {
     /// Whether a call can be admitted at this moment.
     pub fn has_places(&self) -> bool {
-        self.settlements.capacity() > 0
+        // The queue closes only when the settling thread is gone.
+        !self.settlements.is_closed() && self.settlements.capacity() > 0
     }
 }
