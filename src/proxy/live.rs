@@ -15,7 +15,7 @@ use http_body::Frame;
 use super::open_set::OpenMark;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
 use crate::aws::{REQUEST_ID, error_class};
-use crate::domain::Outcome;
+use crate::domain::{Outcome, Reading, Usage};
 use crate::ledger::{OpenCall, OpenTicket};
 use crate::meters::{End, Meter};
 use crate::pricing::Catalogue;
@@ -25,6 +25,8 @@ use crate::upstream::{Exchange, Failed, UpstreamError};
 /// A call that was sent.
 pub(super) struct Live {
     exchange: Exchange,
+    /// Nothing is under way: the exchange failed unsent or was refused, and no other has begun.
+    withdrawn: bool,
     unsettled: Option<Box<Unsettled>>,
 }
 
@@ -81,13 +83,21 @@ impl Live {
         };
         Self {
             exchange,
+            withdrawn: false,
             unsettled: Some(Box::new(unsettled)),
         }
     }
 
-    /// Goes on with another exchange: the first wrote nothing, or was refused for its clock.
+    /// The exchange wrote nothing, or was refused for its clock: until another replaces it,
+    /// there is nothing to read on and nothing that Bedrock charges.
+    pub(super) const fn withdraw(&mut self) {
+        self.withdrawn = true;
+    }
+
+    /// Goes on with another exchange.
     pub(super) fn replace_exchange(&mut self, exchange: Exchange) {
         self.exchange = exchange;
+        self.withdrawn = false;
     }
 
     pub(super) fn poll_head(
@@ -126,7 +136,7 @@ impl Live {
         if failed.error.may_have_reached_bedrock() {
             self.cut_short(&failed.error);
         } else {
-            self.not_sent();
+            self.unreached(Outcome::Unreachable);
         }
     }
 
@@ -140,6 +150,7 @@ impl Live {
         let Self {
             exchange,
             unsettled,
+            ..
         } = self;
         let mut seen = 0_u64;
         let merged = poll_merged(&mut ExchangeFrames(exchange), cx, |bytes| {
@@ -180,7 +191,7 @@ impl Live {
             Some(500..) => Outcome::ServerError,
             _ => Outcome::Success,
         };
-        unsettled.settle(outcome, End::Complete);
+        unsettled.settle(outcome, Some(End::Complete));
     }
 
     /// The answer ended before its end.
@@ -195,21 +206,22 @@ impl Live {
             (true, false) => Outcome::StreamFailed,
             (false, false) => Outcome::ConnectionLost,
         };
-        unsettled.settle(outcome, if headed { End::CutShort } else { End::NoAnswer });
+        let end = if headed { End::CutShort } else { End::NoAnswer };
+        unsettled.settle(outcome, Some(end));
     }
 
     /// The client left and nobody reads on.
     pub(super) fn abandon(&mut self) {
         if let Some(mut unsettled) = self.unsettled.take() {
             unsettled.times.drained = false;
-            unsettled.settle(Outcome::ClientLeft, End::NotDrained);
+            unsettled.settle(Outcome::ClientLeft, Some(End::NotDrained));
         }
     }
 
-    /// Nothing was sent after all: no entry, no open record.
-    pub(super) fn not_sent(&mut self) {
+    /// Bedrock was not reached after all, and so used nothing.
+    fn unreached(&mut self, outcome: Outcome) {
         if let Some(unsettled) = self.unsettled.take() {
-            unsettled.ticket.close();
+            unsettled.settle(outcome, None);
         }
     }
 
@@ -219,6 +231,9 @@ impl Live {
 
     /// Notes that the client left; the tenant is whose share of the drains it takes.
     pub(super) fn client_left(&mut self) -> Option<crate::domain::TenantId> {
+        if self.withdrawn {
+            self.unreached(Outcome::ClientLeft);
+        }
         let unsettled = self.unsettled.as_mut()?;
         unsettled.times.drained = true;
         Some(unsettled.call.tenant.clone())
@@ -236,7 +251,8 @@ impl Unsettled {
         }
     }
 
-    fn settle(self, outcome: Outcome, end: End) {
+    /// Without an end nothing was used.
+    fn settle(self, outcome: Outcome, end: Option<End>) {
         let Self {
             meter,
             call,
@@ -251,7 +267,8 @@ impl Unsettled {
         } = self;
         times.duration = begun.elapsed();
         drop(mark);
-        let reading = meter.finish(end);
+        let nothing = || Reading::reported(Usage::none(), "");
+        let reading = end.map_or_else(nothing, |end| meter.finish(end));
         permit.send(Settlement {
             call,
             ticket: Some(ticket),
@@ -268,7 +285,8 @@ impl Unsettled {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(unsettled) = self.unsettled.take() {
-            unsettled.settle(Outcome::Interrupted, End::CutShort);
+            let end = (!self.withdrawn).then_some(End::CutShort);
+            unsettled.settle(Outcome::Interrupted, end);
         }
     }
 }

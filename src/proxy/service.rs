@@ -277,6 +277,9 @@ impl Service {
                 }
                 Err(failed) => return Err(failed),
             };
+            if let Some(live) = guard.live() {
+                live.withdraw();
+            }
             let exchange = self.connect(resend.outgoing.target, again).await;
             let exchange = exchange.map_err(|error| Failed {
                 error,
