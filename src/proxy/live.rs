@@ -165,14 +165,17 @@ impl Live {
             unsettled.saw(seen);
         }
         match &merged {
-            Poll::Ready(Merged::End | Merged::Data(_, Next::End)) => self.complete(cx),
+            // Nothing follows trailers, and nobody polls a body past them.
+            Poll::Ready(
+                Merged::End | Merged::Trailers(_) | Merged::Data(_, Next::End | Next::Trailers(_)),
+            ) => self.complete(cx),
             Poll::Ready(Merged::Failed(error) | Merged::Data(_, Next::Failed(error))) => {
                 self.cut_short(error);
             }
             Poll::Ready(Merged::Data(_, Next::Open)) if self.exchange.is_end() => {
                 self.complete(cx);
             }
-            Poll::Ready(Merged::Trailers(_) | Merged::Data(_, _)) | Poll::Pending => {}
+            Poll::Ready(Merged::Data(_, Next::Open)) | Poll::Pending => {}
         }
         merged
     }
