@@ -1,16 +1,18 @@
-//! Gathers a request body: in pieces as they come, hashed on the way, within limits, not joined.
+//! Gathers a request body: in pieces as they come, hashed on the way, within limits. Only small
+//! pieces are joined.
 //!
 //! A signature upstream needs the hash of the whole body, so the body must be here before the
 //! first byte leaves. What is held at once, over all calls, is limited in bytes; room is taken
 //! by content-length before reading.
 
 use std::future::poll_fn;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Hasher, SHA256};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -30,7 +32,7 @@ pub struct GatherLimits {
 /// A whole body.
 #[derive(Debug)]
 pub struct Gathered {
-    /// Its pieces, in order, as they came.
+    /// Its pieces, in order.
     pub pieces: Vec<Bytes>,
     /// Its length in bytes.
     pub length: usize,
@@ -80,6 +82,7 @@ where
     }
     let mut room = reserve(limits, announced.flatten().unwrap_or(0)).await?;
     let mut pieces = Vec::new();
+    let mut joined = BytesMut::new();
     let mut length = 0_usize;
     let mut hasher = Hasher::new(&SHA256);
     while let Some(piece) = next_piece(&mut body, limits.silence_max).await? {
@@ -96,8 +99,9 @@ where
             room.merge(more);
         }
         hasher.update(&piece);
-        pieces.push(piece);
+        keep(&mut pieces, &mut joined, piece);
     }
+    flush(&mut pieces, &mut joined);
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(hasher.finish().as_ref());
     Ok(Gathered {
@@ -113,6 +117,26 @@ impl Gathered {
     pub fn release(&mut self) {
         self.pieces = Vec::new();
         self.room = None;
+    }
+}
+
+/// Joins small pieces after the first: each holds on to the whole buffer that it was read into, so
+/// a body that trickles in would take thousands of times the memory that it is counted for.
+fn keep(pieces: &mut Vec<Bytes>, joined: &mut BytesMut, piece: Bytes) {
+    if pieces.is_empty() || piece.len() >= JOIN_BELOW {
+        flush(pieces, joined);
+        pieces.push(piece);
+        return;
+    }
+    joined.extend_from_slice(&piece);
+    if joined.len() >= JOINED_BYTES_MAX {
+        flush(pieces, joined);
+    }
+}
+
+fn flush(pieces: &mut Vec<Bytes>, joined: &mut BytesMut) {
+    if !joined.is_empty() {
+        pieces.push(mem::take(joined).freeze());
     }
 }
 
@@ -167,6 +191,9 @@ where
     }
 }
 
+/// Half of the least buffer that hyper reads into.
+const JOIN_BELOW: usize = 4 * 1024;
+const JOINED_BYTES_MAX: usize = 64 * 1024;
 /// A sender whose body is refused anyway gets little patience.
 const DISCARD_SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -193,12 +220,29 @@ mod tests {
         let limits = limits(10, 10);
         let body = StreamBody::new(futures_util::stream::iter(pieces));
         let mut gathered = gather(body, &limits).await.unwrap();
-        assert_eq!((gathered.pieces.len(), gathered.length), (3, 3));
+        assert_eq!(gathered.pieces.concat(), b"abc");
+        assert_eq!(gathered.length, 3);
         // SHA-256 of "abc": FIPS 180-4, appendix B.1.
         assert_eq!(gathered.sha256[..4], [0xba, 0x78, 0x16, 0xbf]);
         assert_eq!(limits.room.available_permits(), 7);
         gathered.release();
         assert_eq!(limits.room.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn small_pieces_are_joined_and_large_ones_kept_in_order() {
+        let sizes = [&[1; 3000][..], &[5000, 1, 1, 5000]].concat();
+        let frames = sizes.iter().zip((b'a'..=b'z').cycle());
+        let frames: Vec<Bytes> = frames.map(|(n, b)| Bytes::from(vec![b; *n])).collect();
+        let whole = frames.concat();
+        let frames = frames
+            .into_iter()
+            .map(|bytes| Ok::<_, std::io::Error>(http_body::Frame::data(bytes)));
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        let gathered = gather(body, &limits(100_000, 100_000)).await.unwrap();
+        let lengths: Vec<usize> = gathered.pieces.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [1, 2999, 5000, 2, 5000]);
+        assert_eq!(gathered.pieces.concat(), whole);
     }
 
     #[tokio::test]
