@@ -110,9 +110,12 @@ impl Server {
             commit_interval: settings.ledger.commit_interval,
             last_sync: Instant::now(),
         };
+        let beat = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
         let settler = std::thread::Builder::new()
             .name("settler".to_owned())
-            .spawn(move || settler.run(queue))
+            .spawn(move || settler.run(queue, &beat))
             .context("start the settling thread")?;
 
         let pages = Arc::new(ProxyPages {

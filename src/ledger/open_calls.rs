@@ -93,11 +93,18 @@ impl OpenCalls {
         let current = self.current.load_full();
         // A segment that is gone has no open call.
         let full = mem::take(&mut *self.full_segments());
+        let mut any = false;
         for segment in full.iter().filter_map(Weak::upgrade).chain([current]) {
-            let synced = segment.sync();
-            synced.map_err(LedgerError::file("sync", &segment.path))?;
+            if segment.unsynced.swap(false, Ordering::AcqRel) {
+                let synced = segment.sync();
+                synced.map_err(LedgerError::file("sync", &segment.path))?;
+                any = true;
+            }
         }
-        sync_directory(&self.directory)
+        if any {
+            sync_directory(&self.directory)?;
+        }
+        Ok(())
     }
 
     /// Goes on in a new segment, unless another thread already did or does. When none can be
@@ -182,6 +189,8 @@ struct Segment {
     path: PathBuf,
     file: File,
     bytes: AtomicU64,
+    /// Something was written since it was last synced.
+    unsynced: AtomicBool,
     /// A call in it was lost: the file stays for the next start.
     keep: AtomicBool,
 }
@@ -197,6 +206,7 @@ impl Segment {
             path,
             file,
             bytes: AtomicU64::new(0),
+            unsynced: AtomicBool::new(false),
             keep: AtomicBool::new(false),
         })
     }
@@ -215,7 +225,10 @@ impl Segment {
             return Err(io::ErrorKind::WriteZero.into());
         }
         match durability {
-            Durability::Default => Ok(()),
+            Durability::Default => {
+                self.unsynced.store(true, Ordering::Release);
+                Ok(())
+            }
             Durability::Strict => self.sync(),
         }
     }

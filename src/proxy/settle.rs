@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
+use tokio::time::timeout;
 
 use crate::aws::parse_model_ref;
 use crate::domain::{
@@ -97,11 +99,20 @@ pub struct Settler {
 }
 
 impl Settler {
-    /// Settles until every sender is gone and the queue is empty.
-    pub fn run(mut self, mut settlements: Receiver<Settlement>) {
+    /// Settles until every sender is gone and the queue is empty. The runtime, of this thread
+    /// alone, tells the time: what was written is synced on the beat also while no call ends.
+    pub fn run(mut self, mut settlements: Receiver<Settlement>, runtime: &Runtime) {
         let mut batch = Vec::new();
-        while let Some(first) = settlements.blocking_recv() {
-            batch.push(first);
+        loop {
+            let left = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
+            match runtime.block_on(async { timeout(left, settlements.recv()).await }) {
+                Ok(Some(first)) => batch.push(first),
+                Ok(None) => break,
+                Err(_elapsed) => {
+                    self.sync();
+                    continue;
+                }
+            }
             // Sleeping while more gather costs one wake-up for many calls.
             std::thread::sleep(self.commit_interval);
             let open = take_ready(&mut settlements, &mut batch);
@@ -110,9 +121,7 @@ impl Settler {
                 break;
             }
         }
-        if let Err(error) = self.ledger.sync() {
-            tracing::error!(event = "ledger_sync_failed", %error, "ledger");
-        }
+        self.sync();
     }
 
     fn settle(&mut self, batch: &mut Vec<Settlement>, waiting: usize) {
@@ -169,10 +178,17 @@ impl Settler {
             }
         }
         if self.last_sync.elapsed() >= SYNC_INTERVAL {
-            self.last_sync = Instant::now();
-            if let Err(error) = self.open_calls.sync() {
-                tracing::error!(event = "open_calls_sync_failed", %error, "open-calls log");
-            }
+            self.sync();
+        }
+    }
+
+    fn sync(&mut self) {
+        self.last_sync = Instant::now();
+        if let Err(error) = self.open_calls.sync() {
+            tracing::error!(event = "open_calls_sync_failed", %error, "open-calls log");
+        }
+        if let Err(error) = self.ledger.sync() {
+            tracing::error!(event = "ledger_sync_failed", %error, "ledger");
         }
     }
 
