@@ -191,7 +191,8 @@ impl Service {
             query,
             sha256: hex(&gathered.sha256),
         };
-        let signed = self.sign(&outgoing, &credentials, gathered.pieces.clone())?;
+        let skew_ms = gates.skew_ms.load(Ordering::Relaxed);
+        let signed = self.sign(&outgoing, &credentials, skew_ms, gathered.pieces.clone())?;
 
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
@@ -214,6 +215,7 @@ impl Service {
         let resend = Resend {
             outgoing,
             credentials,
+            skew_ms,
         };
         let live = Live::new(
             exchange,
@@ -259,7 +261,7 @@ impl Service {
                 None => std::task::Poll::Pending,
             });
             let again = match head.await {
-                Ok(parts) if !clock_corrected && self.corrects_clock(&parts) => {
+                Ok(parts) if !clock_corrected && self.corrects_clock(&parts, resend.skew_ms) => {
                     clock_corrected = true;
                     let Some(signed) = self.resign(resend, gathered) else {
                         return Ok(parts);
@@ -291,9 +293,9 @@ impl Service {
         }
     }
 
-    fn corrects_clock(&self, parts: &response::Parts) -> bool {
-        let now = self.gates.clock.now();
-        let skew = skew::of_refusal(parts, now, self.gates.skew_ms.load(Ordering::Relaxed));
+    /// `signed_with` is the skew that the refused call knew: others may have learned more since.
+    fn corrects_clock(&self, parts: &response::Parts, signed_with: i64) -> bool {
+        let skew = skew::of_refusal(parts, self.gates.clock.now(), signed_with);
         if let Some(skew_ms) = skew {
             tracing::warn!(
                 event = "clock_skew",
@@ -309,8 +311,10 @@ impl Service {
         let Resend {
             outgoing,
             credentials,
+            skew_ms: _,
         } = resend;
-        self.sign(outgoing, credentials, gathered.pieces.clone())
+        let skew_ms = self.gates.skew_ms.load(Ordering::Relaxed);
+        self.sign(outgoing, credentials, skew_ms, gathered.pieces.clone())
             .ok()
     }
 
@@ -318,6 +322,7 @@ impl Service {
         &self,
         outgoing: &Outgoing<'_>,
         credentials: &Credentials,
+        skew_ms: i64,
         pieces: Vec<Bytes>,
     ) -> Result<Request<RequestBody>, Refusal> {
         let Outgoing {
@@ -329,7 +334,6 @@ impl Service {
             query,
             sha256,
         } = outgoing;
-        let skew_ms = self.gates.skew_ms.load(Ordering::Relaxed);
         let now = Timestamp::from_unix_ms(self.gates.clock.now().unix_ms().saturating_add(skew_ms));
         let signable = Signable {
             method: method.as_str(),
@@ -400,6 +404,8 @@ struct Outgoing<'a> {
 struct Resend<'a> {
     outgoing: Outgoing<'a>,
     credentials: Credentials,
+    /// The clock skew it was signed with.
+    skew_ms: i64,
 }
 
 /// Bedrock's answer, its body metered on the way.
