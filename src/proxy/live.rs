@@ -4,6 +4,7 @@
 //! when the client has left. Wherever it is dropped, it settles, exactly once: its permit and its
 //! facts leave together.
 
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -199,12 +200,13 @@ impl Live {
 
     /// The answer ended before its end.
     pub(super) fn cut_short(&mut self, error: &UpstreamError) {
-        let Some(unsettled) = self.unsettled.take() else {
+        let Some(mut unsettled) = self.unsettled.take() else {
             return;
         };
+        let client_left = mem::take(&mut unsettled.times.drained);
         let headed = unsettled.answer.status.is_some();
         let outcome = match (headed, error.is_timeout()) {
-            _ if unsettled.times.drained => Outcome::ClientLeft,
+            _ if client_left => Outcome::ClientLeft,
             (_, true) => Outcome::TimedOut,
             (true, false) => Outcome::StreamFailed,
             (false, false) => Outcome::ConnectionLost,
@@ -287,7 +289,8 @@ impl Unsettled {
 /// The last resort: a task that was aborted, a panic, the end of the process.
 impl Drop for Live {
     fn drop(&mut self) {
-        if let Some(unsettled) = self.unsettled.take() {
+        if let Some(mut unsettled) = self.unsettled.take() {
+            unsettled.times.drained = false;
             let end = (!self.withdrawn).then_some(End::CutShort);
             unsettled.settle(Outcome::Interrupted, end);
         }
