@@ -2,11 +2,12 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Request headers that never travel upstream, besides the tenancy headers of the settings:
+/// Request headers that never travel upstream, besides those that begin with `x-forwarded-`, those
+/// that `connection` names, and the tenancy headers of the settings:
 /// the client's proof (the proxy signs anew), hop-by-hop headers, what other hops wrote about
 /// the client, and negotiation that is not the client's to make with Bedrock: a compressed
 /// answer could not be metered.
-pub const DROPPED_REQUEST_HEADERS: [&str; 23] = [
+pub const DROPPED_REQUEST_HEADERS: [&str; 20] = [
     "authorization",
     "x-api-key",
     "x-amz-date",
@@ -26,11 +27,11 @@ pub const DROPPED_REQUEST_HEADERS: [&str; 23] = [
     "accept-encoding",
     "expect",
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
     "x-real-ip",
 ];
+
+/// What load balancers write about the client: `-for`, `-host`, `-port`, `-proto`, `-client-cert`.
+const FORWARDED: &str = "x-forwarded-";
 
 /// Answer headers that are about the connection to Bedrock, not about the answer.
 pub const DROPPED_ANSWER_HEADERS: [HeaderName; 8] = [
@@ -67,7 +68,7 @@ impl RequestHeaderFilter {
         // Few of the listed are ever there: comparing names is cheaper than a look-up for each.
         let present: Vec<HeaderName> = headers
             .keys()
-            .filter(|name| self.dropped.contains(name))
+            .filter(|name| self.dropped.contains(name) || name.as_str().starts_with(FORWARDED))
             .cloned()
             .collect();
         for name in present {
@@ -128,6 +129,7 @@ mod tests {
         let mut all = headers(&passing);
         all.extend(headers(&DROPPED_REQUEST_HEADERS));
         all.extend(headers(&["x-bedrock-meter-tenant"]));
+        all.extend(headers(&["x-forwarded-for", "x-forwarded-port"]));
         filter.apply(&mut all);
         assert_eq!(all, headers(&passing));
     }
