@@ -117,6 +117,9 @@ impl Service {
         let begun = Instant::now();
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
         let principal = identify(&world, client, &headers, &route, &facts)?;
+        if principal.contradicted {
+            gates.metrics.contradicted(&principal.tenant);
+        }
         let model = route
             .model_id
             .as_deref()

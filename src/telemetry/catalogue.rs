@@ -118,6 +118,8 @@ catalogue! {
         "Request bodies held in memory.";
     CLIENT_RETRIES = Counter "client_retries_total" ("calls") [tenant]
         "Calls that an SDK sent again.";
+    CONTRADICTIONS = Counter "contradicting_claims_total" ("calls") [tenant]
+        "Calls whose base path named another tenant or application than their header, and that passed.";
     CLIENT_DISCONNECTS = Counter "client_disconnects_total" ("calls") [tenant]
         "Calls whose client left before the end of the answer.";
     DRAINED = Counter "drained_streams_total" ("streams") [tenant]

@@ -77,6 +77,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a call whose claims contradict each other, where the settings let it pass.
+    pub fn contradicted(&self, tenant: &TenantId) {
+        self.recorder().contradicted(tenant);
+    }
+
     /// Counts an admitted call until the returned value is dropped.
     pub fn in_flight(&self) -> Held {
         Held::new(&self.in_flight, 1)

@@ -57,6 +57,7 @@ pub(super) struct Recorder {
     overhead: HistogramVec,
     overhead_series: Cache<(Operation, Phase), Histogram>,
     refused: IntCounterVec,
+    contradictions: IntCounterVec,
     /// Rows of the ledger that have their own series.
     rows: HashSet<(Arc<str>, Arc<str>)>,
     rows_budget: Budget,
@@ -83,6 +84,7 @@ impl Recorder {
             overhead: maker.histograms(define::OVERHEAD, OVERHEAD_SECONDS)?,
             overhead_series: Cache::default(),
             refused: maker.counters(define::REFUSED)?,
+            contradictions: maker.counters(define::CONTRADICTIONS)?,
             rows: HashSet::new(),
             rows_budget: Budget::new(settings.series_per_family_max.div_euclid(2)),
             other: OTHER.into(),
@@ -128,6 +130,12 @@ impl Recorder {
     pub(super) fn refused(&mut self, tenant: &TenantId, reason: &'static str) {
         let tenant = self.subjects.guard.tenant(tenant);
         self.refused.with_label_values(&[&*tenant, reason]).inc();
+    }
+
+    /// Counts a call whose weaker claim was ignored.
+    pub(super) fn contradicted(&mut self, tenant: &TenantId) {
+        let tenant = self.subjects.guard.tenant(tenant);
+        self.contradictions.with_label_values(&[&*tenant]).inc();
     }
 
     /// The label values for a row of the ledger. Its two periods make two series.

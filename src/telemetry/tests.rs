@@ -477,3 +477,12 @@ fn every_printed_family_is_in_the_catalogue_with_its_type() {
         );
     }
 }
+
+#[test]
+fn contradictions_that_pass_are_counted_for_the_tenant_that_was_believed() {
+    let metrics = metrics(1000);
+    metrics.contradicted(&TenantId::new("team").unwrap());
+    let seen = scrape(&metrics);
+    let of_team = seen.sum("contradicting_claims_total", &[("tenant", "team")]);
+    assert_eq!(of_team, 1.0);
+}
