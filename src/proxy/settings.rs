@@ -55,7 +55,8 @@ impl Default for ListenerSettings {
             body_bytes_max: 25_000_000,
             gathered_bytes_max: 512 * 1024 * 1024,
             preface_timeout: Duration::from_secs(10),
-            header_timeout: Duration::from_secs(30),
+            // An idle connection ends with it too: longer than load balancers keep theirs (ALB: 60 s).
+            header_timeout: Duration::from_secs(75),
             calls_in_flight_max: 4_096,
             workers: 0,
             tls: None,
