@@ -109,6 +109,11 @@ impl Meter {
         if matches!(self.form, Form::Free) || self.head.generated_nothing() {
             return Reading::reported(Usage::none(), "");
         }
+        let opaque = matches!(self.form, Form::Opaque);
+        if opaque && self.head.status.is_none() {
+            // Tokens guessed from bytes would look like a price for images or searches.
+            return Reading::missing(UsageReason::NotMetered);
+        }
         if self.head.status.is_none() {
             return Reading::missing(match end {
                 End::NotDrained => UsageReason::NotDrained,

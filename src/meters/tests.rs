@@ -522,6 +522,11 @@ fn free_and_unmetered_operations_say_so() {
         ..Answer::of(Operation::InvokeModel)
     };
     assert_missing(&image.read(r#"{"images":[]}"#), UsageReason::NotMetered, "");
+    let model = model("amazon.nova-canvas-v1:0");
+    for end in [End::NotDrained, End::NoAnswer] {
+        let reading = Meter::choose(Operation::InvokeModel, Some(&model)).finish(end);
+        assert_missing(&reading, UsageReason::NotMetered, "");
+    }
 }
 
 #[test]

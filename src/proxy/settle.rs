@@ -14,11 +14,11 @@ use tokio::time::timeout;
 
 use crate::aws::parse_model_ref;
 use crate::domain::{
-    Charge, Clock, Entry, Latency, Outcome, Reading, ServiceTier, Timestamp, UnpricedReason, Usage,
+    Charge, Clock, Entry, Latency, Outcome, Reading, ServiceTier, Timestamp, UnpricedReason,
     UsageReason, UsageSource,
 };
 use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
-use crate::meters::Estimator;
+use crate::meters::{End, Estimator, Meter};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::telemetry::{Metrics, Phase, Timing};
 
@@ -254,14 +254,13 @@ pub fn entry_of_lost_call(
     catalogue: &Arc<Catalogue>,
     clock: &dyn Clock,
 ) -> Entry {
-    let mut reading = Reading::missing(UsageReason::ProcessDied);
-    if call.operation.is_free() {
-        reading = Reading::reported(Usage::none(), "");
-    } else if let Some(model) = &call.model {
+    let mut reading = Meter::choose(call.operation, call.model.as_ref()).finish(End::NoAnswer);
+    if let (Some(UsageReason::NoAnswer), Some(model)) = (reading.reason, &call.model) {
         let usage = &reading.usage;
         reading.usage = estimator.estimate(&model.label(), call.request_bytes, 0, usage);
         reading.source = UsageSource::Estimated;
     }
+    reading.reason = reading.reason.map(|_| UsageReason::ProcessDied);
     let end = EntryEnd {
         outcome: Outcome::Interrupted,
         answer: Answer::default(),
