@@ -231,7 +231,8 @@ mod tests {
 
     #[tokio::test]
     async fn small_pieces_are_joined_and_large_ones_kept_in_order() {
-        let sizes = [&[1; 3000][..], &[5000, 1, 1, 5000]].concat();
+        let mut sizes = vec![1; 3000];
+        sizes.extend([5000, 1, 1, 5000]);
         let frames = sizes.iter().zip((b'a'..=b'z').cycle());
         let frames: Vec<Bytes> = frames.map(|(n, b)| Bytes::from(vec![b; *n])).collect();
         let whole = frames.concat();
