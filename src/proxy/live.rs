@@ -15,7 +15,7 @@ use http_body::Frame;
 use super::open_set::OpenMark;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
 use crate::aws::{REQUEST_ID, error_class};
-use crate::domain::Outcome;
+use crate::domain::{Outcome, Reading, Usage};
 use crate::ledger::{OpenCall, OpenTicket};
 use crate::meters::{End, Meter};
 use crate::pricing::Catalogue;
@@ -206,10 +206,11 @@ impl Live {
         }
     }
 
-    /// Nothing was sent after all: no entry, no open record.
-    pub(super) fn not_sent(&mut self) {
+    /// Nothing was sent after all: the entry says so, and that nothing was used.
+    fn not_sent(&mut self) {
         if let Some(unsettled) = self.unsettled.take() {
-            unsettled.ticket.close();
+            let reading = |_meter| Reading::reported(Usage::none(), "");
+            unsettled.settle_by(Outcome::Unreachable, reading);
         }
     }
 
@@ -237,6 +238,10 @@ impl Unsettled {
     }
 
     fn settle(self, outcome: Outcome, end: End) {
+        self.settle_by(outcome, |meter| meter.finish(end));
+    }
+
+    fn settle_by(self, outcome: Outcome, read: impl FnOnce(Meter) -> Reading) {
         let Self {
             meter,
             call,
@@ -251,7 +256,7 @@ impl Unsettled {
         } = self;
         times.duration = begun.elapsed();
         drop(mark);
-        let reading = meter.finish(end);
+        let reading = read(meter);
         permit.send(Settlement {
             call,
             ticket: Some(ticket),
