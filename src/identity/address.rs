@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 /// The client's address: the right-most hop of `X-Forwarded-For` that is no trusted proxy.
@@ -12,7 +12,7 @@ use ipnet::IpNet;
 /// before it. IPv4 addresses written as IPv6 are read as IPv4.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
-    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     for hop in lines.flat_map(hops_from_the_right) {
         if !contains(trusted_proxies, client) {
             return client;
@@ -43,6 +43,8 @@ fn parse_hop(entry: &str) -> Option<IpAddr> {
     let address: IpAddr = entry.parse().ok().or_else(with_port).or_else(bracketed)?;
     Some(address.to_canonical())
 }
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
 //! What a request says about its caller without being asked to: the SDK's application id and
 //! the trace it belongs to.
 
-use http::HeaderMap;
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderName};
 
 use crate::domain::ApplicationId;
 
@@ -9,8 +10,8 @@ use crate::domain::ApplicationId;
 /// `sdk_ua_app_id` set it in every AWS SDK. A value that is no valid name is passed over: it was
 /// chosen for AWS, where more characters are allowed.
 pub(super) fn sdk_application(headers: &HeaderMap) -> Option<ApplicationId> {
-    let lines = ["x-amz-user-agent", "user-agent"];
-    let mut values = lines.iter().flat_map(|name| headers.get_all(*name));
+    let lines = [AMZ_USER_AGENT, USER_AGENT];
+    let mut values = lines.iter().flat_map(|name| headers.get_all(name));
     values.find_map(|value| {
         let mut tokens = value.to_str().ok()?.split_ascii_whitespace();
         let name = tokens.find_map(|token| token.strip_prefix("app/"))?;
@@ -21,7 +22,7 @@ pub(super) fn sdk_application(headers: &HeaderMap) -> Option<ApplicationId> {
 /// The trace id of a W3C `traceparent` header (`VERSION-TRACEID-PARENTID-FLAGS`, W3C Trace
 /// Context 3.2); `None` where the header is invalid, as that standard demands.
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
     let version = parts.next().filter(|part| is_hex(part, 2))?;
     let trace_id = parts.next().filter(|part| is_id(part, 32))?;
     let _parent_id = parts.next().filter(|part| is_id(part, 16))?;
@@ -39,6 +40,9 @@ fn is_hex(text: &str, length: usize) -> bool {
     let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     text.len() == length && text.bytes().all(is_digit)
 }
+
+const AMZ_USER_AGENT: HeaderName = HeaderName::from_static("x-amz-user-agent");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 #[cfg(test)]
 mod tests {

@@ -289,7 +289,7 @@ pub(super) mod tests {
     pub(in crate::ledger) fn open_call(full: bool) -> OpenCall {
         let text = |text: &str| full.then(|| Arc::from(text));
         OpenCall {
-            call_id: CallId::generate(),
+            call_id: CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)),
             opened_at: Timestamp::from_unix_ms(1_795_300_000_123),
             tenant: TenantId::new("search").unwrap(),
             application: ApplicationId::new("indexer").unwrap(),

@@ -321,7 +321,7 @@ mod tests {
 
     fn entry_of((tenant, day, femto, tokens, estimated): Drawn) -> Entry {
         let mut entry = entry();
-        entry.call_id = CallId::generate();
+        entry.call_id = CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000));
         entry.tenant = TenantId::new(&format!("t{tenant}")).unwrap();
         entry.opened_at = Timestamp::from_unix_ms(day * DAY_MS + 17);
         entry.reading.usage.set(Dimension::InputTokens, tokens);
@@ -432,7 +432,7 @@ mod tests {
     #[test]
     fn no_ledger_and_no_call_are_told_apart() {
         let (directory, _ledger, reader) = ledger_of(&[]);
-        let missing = reader.call(CallId::generate());
+        let missing = reader.call(CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)));
         assert!(matches!(missing, Err(LedgerError::NoSuchCall(_))));
         let nowhere = LedgerReader::open(&directory.path().join("nowhere"));
         assert!(matches!(nowhere, Err(LedgerError::NoLedger { .. })));

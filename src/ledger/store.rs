@@ -241,7 +241,7 @@ pub(super) mod tests {
             line(Dimension::OutputTokens, 34, 15_000_000_000),
         ];
         Entry {
-            call_id: CallId::generate(),
+            call_id: CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)),
             opened_at: Timestamp::from_unix_ms(1_795_300_000_123),
             settled_at: Timestamp::from_unix_ms(1_795_300_001_456),
             tenant: TenantId::new("search").unwrap(),
@@ -330,7 +330,11 @@ pub(super) mod tests {
         let tenant = text(&ledger, "SELECT tenant FROM entries");
         assert_eq!(tenant.as_deref(), Some("search"));
         assert!(ledger.contains(first.call_id).unwrap());
-        assert!(!ledger.contains(CallId::generate()).unwrap());
+        assert!(
+            !ledger
+                .contains(CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)))
+                .unwrap()
+        );
     }
 
     #[test]

@@ -191,7 +191,7 @@ mod tests {
 
     fn entry_at(opened_at: &str, femto: i128) -> Entry {
         let mut entry = entry();
-        entry.call_id = CallId::generate();
+        entry.call_id = CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000));
         entry.opened_at = at(opened_at);
         entry.settled_at = entry.opened_at;
         entry.charge.total = Some(Usd::from_femto(femto));

@@ -12,6 +12,10 @@ const REQUEST_BYTES_PER_TOKEN: u64 = 4;
 /// 320 bytes on the wire and carries about three tokens.
 const RESPONSE_BYTES_PER_TOKEN: u64 = 100;
 
+/// Tokens of a whole generation before anything was learned. A guess: Bedrock bills a generation
+/// to its end whether or not its bytes were read, so an unread one is not nothing.
+const OUTPUT_TOKENS_PER_CALL: u64 = 500;
+
 /// Sums are halved beyond this many bytes, so that newer answers weigh more.
 const WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -31,6 +35,8 @@ pub struct Estimator {
 struct Learned {
     prompt: Ratio,
     output: Ratio,
+    /// Tokens of whole generations; its "bytes" are calls.
+    generation: Ratio,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,11 +65,13 @@ impl Estimator {
             learned.prompt.add(request_bytes, usage.prompt_tokens());
             let output = usage.get(&Dimension::OutputTokens).unwrap_or(0);
             learned.output.add(response_bytes, output);
+            learned.generation.add(1, output);
         }
     }
 
     /// What a call probably used: what is known, and for the rest the bytes at the learned
-    /// ratio, rounded up. The answer's part covers only the bytes that were read.
+    /// ratio, rounded up. The output is at least that of a usual generation: what was not read
+    /// is billed all the same.
     pub fn estimate(
         &self,
         model_label: &str,
@@ -80,12 +88,23 @@ impl Estimator {
             usage.set(Dimension::InputTokens, tokens);
         }
         if known.get(&Dimension::OutputTokens).is_none() {
-            let tokens = learned
+            let read = learned
                 .output
                 .tokens_for(response_bytes, RESPONSE_BYTES_PER_TOKEN);
-            usage.set(Dimension::OutputTokens, tokens);
+            usage.set(Dimension::OutputTokens, read.max(learned.usual_output()));
         }
         usage
+    }
+}
+
+impl Learned {
+    /// Output tokens of a usual call; a model that was never seen to generate generates none.
+    fn usual_output(&self) -> u64 {
+        match (self.generation.tokens, self.prompt.tokens) {
+            (0, 0) => OUTPUT_TOKENS_PER_CALL,
+            (0, _) => 0,
+            _ => self.generation.tokens_for(1, 1),
+        }
     }
 }
 
@@ -133,7 +152,7 @@ mod tests {
 
     #[test]
     fn without_experience_the_defaults_apply() {
-        check(&Estimator::default(), &Usage::none(), 1_001, 100);
+        check(&Estimator::default(), &Usage::none(), 1_001, 500);
     }
 
     #[test]
@@ -148,8 +167,23 @@ mod tests {
     #[test]
     fn what_is_known_is_kept() {
         let known = [(Dimension::InputTokens, 7), (Dimension::CacheReadTokens, 9)];
-        check(&Estimator::default(), &known.into_iter().collect(), 7, 100);
+        check(&Estimator::default(), &known.into_iter().collect(), 7, 500);
         check(&Estimator::default(), &usage(3, 4), 3, 4);
+    }
+
+    #[test]
+    fn an_unread_answer_counts_as_a_usual_one() {
+        let mut estimator = Estimator::default();
+        estimator.learn("m", 8_000, 5_000, &usage(1_000, 200));
+        estimator.learn("m", 8_000, 5_000, &usage(1_000, 400));
+        estimator.learn("embeddings", 8_000, 5_000, &usage(1_000, 0));
+        let output = |label| {
+            let estimate = estimator.estimate(label, 100, 0, &Usage::none());
+            estimate.get(&Dimension::OutputTokens)
+        };
+        assert_eq!(output("m"), Some(300), "the mean of 200 and 400");
+        assert_eq!(output("embeddings"), Some(0), "it generates nothing");
+        assert_eq!(output("new"), Some(500), "the stated guess");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What an answer's status and headers say.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::counts::{Prompt, TokenCounts};
 use crate::domain::{Latency, ServiceTier};
@@ -18,19 +18,19 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn read(status: u16, headers: &HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let count = |name: &str| text(name).and_then(|value| value.trim().parse().ok());
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let count = |name: &HeaderName| text(name).and_then(|value| value.trim().parse().ok());
         Self {
             status: Some(status),
             counts: TokenCounts {
-                prompt: count("x-amzn-bedrock-input-token-count").map(Prompt::Uncached),
-                output: count("x-amzn-bedrock-output-token-count"),
-                cache_read: count("x-amzn-bedrock-cache-read-input-token-count"),
-                cache_write: count("x-amzn-bedrock-cache-write-input-token-count"),
+                prompt: count(&INPUT_TOKENS).map(Prompt::Uncached),
+                output: count(&OUTPUT_TOKENS),
+                cache_read: count(&CACHE_READ_TOKENS),
+                cache_write: count(&CACHE_WRITE_TOKENS),
                 ..TokenCounts::default()
             },
-            tier: text("x-amzn-bedrock-service-tier").map(ServiceTier::from_name),
-            latency: text("x-amzn-bedrock-performanceconfig-latency").map(Latency::from_name),
+            tier: text(&SERVICE_TIER).map(ServiceTier::from_name),
+            latency: text(&LATENCY).map(Latency::from_name),
         }
     }
 
@@ -49,3 +49,12 @@ impl Head {
         )
     }
 }
+
+const INPUT_TOKENS: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
+const OUTPUT_TOKENS: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
+const CACHE_READ_TOKENS: HeaderName =
+    HeaderName::from_static("x-amzn-bedrock-cache-read-input-token-count");
+const CACHE_WRITE_TOKENS: HeaderName =
+    HeaderName::from_static("x-amzn-bedrock-cache-write-input-token-count");
+const SERVICE_TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
+const LATENCY: HeaderName = HeaderName::from_static("x-amzn-bedrock-performanceconfig-latency");

@@ -4,10 +4,11 @@
 //! names that straddle pieces found too); it is read member by member only where one occurs.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use memchr::memmem;
+use http::{HeaderMap, HeaderName};
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use crate::codec::MemberExtractor;
@@ -51,8 +52,9 @@ fn converse_facts(body: &[Bytes]) -> RequestFacts {
         #[serde(rename = "type")]
         tier: String,
     }
-    let needles = [&b"\"serviceTier\""[..], b"\"requestMetadata\""];
-    let Some(members) = extract(body, &needles, &["serviceTier", "requestMetadata"]) else {
+    static NEEDLES: LazyLock<[Finder<'static>; 2]> =
+        LazyLock::new(|| ["\"serviceTier\"", "\"requestMetadata\""].map(Finder::new));
+    let Some(members) = extract(body, &*NEEDLES, &["serviceTier", "requestMetadata"]) else {
         return RequestFacts::default();
     };
     let tier: Option<Tier> = members.member("serviceTier").and_then(parse);
@@ -67,24 +69,22 @@ fn converse_facts(body: &[Bytes]) -> RequestFacts {
 }
 
 fn invoke_facts(headers: &HeaderMap, body: &[Bytes]) -> RequestFacts {
+    static NEEDLES: LazyLock<[Finder<'static>; 2]> =
+        LazyLock::new(|| ["\"service_tier\"", "\"user_id\""].map(Finder::new));
     #[derive(Deserialize)]
     struct Metadata {
         user_id: Option<String>,
     }
-    let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
-    let needles = [&b"\"service_tier\""[..], b"\"user_id\""];
-    let members = extract(body, &needles, &["service_tier", "metadata"]);
+    let header = |name: &HeaderName| headers.get(name).map(http::HeaderValue::as_bytes);
+    let members = extract(body, &*NEEDLES, &["service_tier", "metadata"]);
     let member = |name: &str| members.as_ref().and_then(|members| members.member(name));
     let metadata: Option<Metadata> = member("metadata").and_then(parse);
-    let in_header =
-        header("x-amzn-bedrock-service-tier").and_then(|tier| str::from_utf8(tier).ok());
+    let in_header = header(&SERVICE_TIER).and_then(|tier| str::from_utf8(tier).ok());
     let in_body = || member("service_tier").and_then(parse::<String>);
     let tier = in_header.map(str::to_owned).or_else(in_body);
     RequestFacts {
         tier: tier.as_deref().map(tier_asked),
-        metadata: header("x-amzn-bedrock-request-metadata")
-            .map(pairs)
-            .unwrap_or_default(),
+        metadata: header(&REQUEST_METADATA).map(pairs).unwrap_or_default(),
         user_id: metadata.and_then(|metadata| metadata.user_id),
     }
 }
@@ -100,7 +100,7 @@ fn tier_asked(name: &str) -> ServiceTier {
 /// The wanted members, where any needle occurs at all.
 fn extract(
     body: &[Bytes],
-    needles: &[&[u8]],
+    needles: &[Finder<'static>],
     wanted: &'static [&'static str],
 ) -> Option<MemberExtractor> {
     if !needles.iter().any(|needle| occurs(body, needle)) {
@@ -114,9 +114,8 @@ fn extract(
 }
 
 /// Whether a needle occurs in the concatenation of the pieces.
-fn occurs(pieces: &[Bytes], needle: &[u8]) -> bool {
-    let finder = memmem::Finder::new(needle);
-    let overlap = needle.len().saturating_sub(1);
+fn occurs(pieces: &[Bytes], finder: &Finder<'_>) -> bool {
+    let overlap = finder.needle().len().saturating_sub(1);
     // The end of what was searched so far, in which the needle may have begun.
     let mut tail: Vec<u8> = Vec::new();
     for piece in pieces {
@@ -134,12 +133,14 @@ fn occurs(pieces: &[Bytes], needle: &[u8]) -> bool {
     false
 }
 
-/// Makes `tail` the last `length` bytes of all that came so far. Where the piece is that long,
-/// they are the piece's own; otherwise the piece is already the end of `tail`, or all of it.
+/// Makes `tail` the last `length` bytes of all that came so far.
 fn keep_tail(tail: &mut Vec<u8>, piece: &[u8], length: usize) {
-    if piece.len() >= length || tail.is_empty() {
+    let end = piece
+        .get(piece.len().saturating_sub(length)..)
+        .unwrap_or(piece);
+    if end.len() >= length || tail.is_empty() {
         tail.clear();
-        tail.extend_from_slice(piece);
+        tail.extend_from_slice(end);
     }
     let excess = tail.len().saturating_sub(length);
     tail.drain(..excess);
@@ -155,6 +156,9 @@ fn pairs(raw: &[u8]) -> Vec<(String, String)> {
 fn parse<'a, T: Deserialize<'a>>(raw: &'a [u8]) -> Option<T> {
     serde_json::from_slice(raw).ok()
 }
+
+const SERVICE_TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
+const REQUEST_METADATA: HeaderName = HeaderName::from_static("x-amzn-bedrock-request-metadata");
 
 #[cfg(test)]
 mod tests {
@@ -248,7 +252,7 @@ mod tests {
                 pieces.push(Bytes::copy_from_slice(piece));
                 rest = tail;
             }
-            prop_assert_eq!(occurs(&pieces, needle.as_bytes()), text.contains(&needle));
+            prop_assert_eq!(occurs(&pieces, &Finder::new(&needle)), text.contains(&needle));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, request, response};
 use hyper::body::Incoming;
 
 use super::answer::{AnswerBody, Guard};
@@ -69,7 +69,7 @@ impl Service {
 
     /// Answers one request: with Bedrock's answer, or with a refusal in Bedrock's shape.
     pub async fn call(&self, peer: IpAddr, request: Request<Incoming>) -> Response<AnswerBody> {
-        let call_id = CallId::generate();
+        let call_id = CallId::generate(self.gates.clock.now());
         match self.relay(call_id, peer, request).await {
             Ok(response) => response,
             Err(refusal) => {
@@ -185,12 +185,13 @@ impl Service {
         let outgoing = Outgoing {
             method,
             headers,
+            region: call.region.clone(),
             target,
             path,
             query,
             sha256: hex(&gathered.sha256),
         };
-        let signed = self.sign(&outgoing, &call, &credentials, gathered.pieces.clone())?;
+        let signed = self.sign(&outgoing, &credentials, gathered.pieces.clone())?;
 
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
@@ -212,7 +213,6 @@ impl Service {
         let overhead = begun.elapsed();
         let resend = Resend {
             outgoing,
-            call: call.clone(),
             credentials,
         };
         let live = Live::new(
@@ -305,23 +305,22 @@ impl Service {
     fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Option<Request<RequestBody>> {
         let Resend {
             outgoing,
-            call,
             credentials,
         } = resend;
-        self.sign(outgoing, call, credentials, gathered.pieces.clone())
+        self.sign(outgoing, credentials, gathered.pieces.clone())
             .ok()
     }
 
     fn sign(
         &self,
         outgoing: &Outgoing<'_>,
-        call: &OpenCall,
         credentials: &Credentials,
         pieces: Vec<Bytes>,
     ) -> Result<Request<RequestBody>, Refusal> {
         let Outgoing {
             method,
             headers,
+            region,
             target,
             path,
             query,
@@ -337,7 +336,7 @@ impl Service {
             body_sha256: sha256,
         };
         let scope = Scope {
-            region: call.region.as_str(),
+            region: region.as_str(),
             service: SIGNING_NAME,
         };
         let mut headers = headers.clone();
@@ -387,6 +386,7 @@ impl Service {
 struct Outgoing<'a> {
     method: http::Method,
     headers: HeaderMap,
+    region: Region,
     target: &'a Target,
     path: String,
     query: Option<&'a str>,
@@ -396,7 +396,6 @@ struct Outgoing<'a> {
 /// What it takes to sign a call again.
 struct Resend<'a> {
     outgoing: Outgoing<'a>,
-    call: OpenCall,
     credentials: Credentials,
 }
 
@@ -527,7 +526,7 @@ fn open_call(
         session,
         contradicted: _,
     } = principal;
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     OpenCall {
         call_id,
         opened_at,
@@ -540,10 +539,10 @@ fn open_call(
         region,
         tier_asked: facts.tier,
         request_bytes: gathered.length as u64,
-        sdk_invocation_id: text("amz-sdk-invocation-id")
+        sdk_invocation_id: text(SDK_INVOCATION_ID)
             .filter(|id| id.len() <= 64)
             .map(Into::into),
-        sdk_attempt: sdk_attempt(text("amz-sdk-request"), text("x-stainless-retry-count")),
+        sdk_attempt: sdk_attempt(text(SDK_REQUEST), text(RETRY_COUNT)),
     }
 }
 
@@ -594,3 +593,6 @@ fn no_credentials() -> Refusal {
 const SIGNING_NAME: &str = "bedrock";
 /// A pool can hold several connections that Bedrock has closed meanwhile.
 const FRESH_CONNECTIONS_MAX: u32 = 3;
+const SDK_INVOCATION_ID: HeaderName = HeaderName::from_static("amz-sdk-invocation-id");
+const SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");

@@ -97,7 +97,7 @@ fn entry(tenant: &str, application: &str, asked: &str, charge: Charge) -> Entry 
         (Dimension::OutputTokens, 10),
     ]);
     Entry {
-        call_id: CallId::generate(),
+        call_id: CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)),
         opened_at: Timestamp::default(),
         settled_at: Timestamp::default(),
         tenant: TenantId::new(tenant).unwrap(),

@@ -1,4 +1,5 @@
-"""kill -9 under load: what reached Bedrock is in the ledger once, whatever moment it was.
+"""kill -9 under load: what reached Bedrock is in the ledger once, whatever moment it was. And
+SIGTERM: open streams end first.
 
 Every call carries an invocation id of its own, as SDKs send it. A settled entry joins the
 simulator's bill by AWS's request id; an entry that was settled as an estimate after the crash never
@@ -76,6 +77,36 @@ class Load:
             return answer.status
         finally:
             connection.close()
+
+
+class Shutdown(unittest.TestCase):
+    def test_open_streams_end_whole_after_sigterm(self):
+        with Workspace() as workspace:
+            simulator = workspace.simulator()
+            proxy = workspace.proxy(simulator.url)
+            path, script = f"/model/{MODEL}/converse-stream", "input=9,output=8,frames=60"
+            headers = {"content-type": "application/json",
+                       "x-simulate": script + ",frame-delay-ms=40"}
+            parts = urllib.parse.urlsplit(proxy.url)
+            connections = [
+                http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+                for _ in range(5)
+            ]
+            for connection in connections:
+                connection.request("POST", path, BODY, headers)
+            # The heads are in, so every call is under way; the streams last 2.4 s.
+            answers = [connection.getresponse() for connection in connections]
+            stopped = threading.Thread(target=proxy.terminate)
+            stopped.start()
+            bodies = [answer.read() for answer in answers]
+            stopped.join()
+            self.assertEqual(0, proxy.process.returncode, proxy.text())
+            self.assertTrue(all(b"metadata" in body for body in bodies))
+            self.assertEqual(
+                [("success", "reported", 9, 8)] * 5,
+                [(e["outcome"], e["usage_source"], e["input_tokens"], e["output_tokens"])
+                 for e in proxy.entries()],
+            )
 
 
 class Crash(unittest.TestCase):

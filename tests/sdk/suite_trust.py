@@ -1,10 +1,12 @@
 """Who may name a tenant, and which configurations may listen to the world."""
 
 import json
+import os
 import unittest
+import unittest.mock
 
 import clients
-from harness import MODEL, Workspace, run
+from harness import MODEL, ROOT, Workspace, run
 
 TENANT = {"x-bedrock-meter-tenant": "research"}
 PATH = f"/model/{MODEL}/converse"
@@ -97,3 +99,17 @@ class Configurations(unittest.TestCase):
             )
             code, output = run("check-config", file)
             self.assertEqual(0, code, output)
+
+    def test_the_container_listens_outside_by_those_words_only(self):
+        shipped = ROOT / "deploy/container.toml"
+        token = unittest.mock.patch.dict(os.environ, {"BEDROCK_METER_ADMIN_TOKEN": "secret"})
+        with Workspace() as workspace, token:
+            code, output = run("check-config", shipped)
+            self.assertEqual(0, code, output)
+            self.assertNotIn("secret\"", output)
+            silent = workspace.path / "silent.toml"
+            words = "allow_unproven_callers_off_loopback = true"
+            silent.write_text(shipped.read_text().replace(words, ""))
+            self.assertEqual(BAD_CONFIGURATION, run("check-config", silent)[0])
+        code, output = run("check-config", shipped)
+        self.assertEqual(BAD_CONFIGURATION, code, "without the admin token: " + output)
