@@ -7,8 +7,8 @@ use std::time::Duration;
 use bedrock_meter::relay::OnClientDisconnect;
 
 use crate::support::{
-    Connection, Entry, Proxy, Request, Upstream, body_of, chunked, converse_stream, ok_stream,
-    wait_for,
+    Connection, Entry, Http2Call, Proxy, Request, Upstream, body_of, chunked, converse_stream,
+    ok_stream, wait_for,
 };
 
 /// An upstream that stands still in mid-answer until the test lets it go on.
@@ -102,6 +102,21 @@ fn a_client_that_leaves_in_mid_stream_has_an_exact_entry() {
     wait_for_drain(&proxy);
     paused.go_on();
     assert_exact(&proxy.entry(), "client_left");
+    assert_eq!(proxy.stop().len(), 1);
+}
+
+#[test]
+fn an_http2_client_that_resets_its_stream_has_an_exact_entry() {
+    let paused = Paused::in_mid_stream();
+    let proxy = Proxy::before(paused.upstream.address);
+    let path = "/model/anthropic.claude-sonnet-4-5-20250929-v1:0/converse-stream";
+    let call = Http2Call::begin(proxy.address, None, path);
+    paused.wait();
+    let connection = call.reset();
+    wait_for_drain(&proxy);
+    paused.go_on();
+    assert_exact(&proxy.entry(), "client_left");
+    drop(connection);
     assert_eq!(proxy.stop().len(), 1);
 }
 

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::support::{
-    Entry, Proxy, Request, Upstream, chunked, converse_stream, exception, invoke_stream, ok_stream,
+    Entry, Http2Call, Proxy, Request, Upstream, chunked, converse_stream, exception, invoke_stream,
+    ok_stream,
 };
 
 /// A proxy whose upstream writes the pieces that wait, one write each, and then closes.
@@ -210,4 +211,26 @@ fn damaged_streams_reach_the_client_unchanged_and_the_entry_says_so() {
         }
     }
     assert_eq!(stage.proxy.stop().len(), damaged().len());
+}
+
+#[test]
+fn over_http2_too_a_cut_stream_keeps_the_bytes_before_the_cut() {
+    let mut stage = Stage::new();
+    let stream = converse_stream().concat();
+    let cut = chunked(&stream, 100);
+    for rest in [5, 400, cut.len()] {
+        let mut bytes = [ok_stream(), cut.clone()].concat();
+        bytes.truncate(bytes.len() - rest);
+        stage.waiting.lock().unwrap().push_back(vec![bytes]);
+        let path = "/model/anthropic.claude-sonnet-4-5-20250929-v1:0/converse-stream";
+        let call = Http2Call::begin(stage.proxy.address, None, path);
+        assert_eq!(call.status(), 200);
+        let (body, whole) = call.body();
+        assert!(!whole, "cut {rest} bytes before the end");
+        stage.calls += 1;
+        let entry = stage.proxy.entries(stage.calls).pop().unwrap();
+        assert_eq!(entry.get("outcome"), "stream_failed");
+        assert_eq!(entry.get("response_bytes"), body.len().to_string());
+        assert!(stream.starts_with(&body) && body.is_empty() == (rest == cut.len()));
+    }
 }

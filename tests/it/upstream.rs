@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use rustls::{ServerConnection, StreamOwned};
 
 use crate::support::{
-    Certificate, Client, Connection, Proxy, Refusing, Request, Upstream, body_of, endpoint,
-    wait_for,
+    Certificate, Client, Connection, Http2Call, Proxy, Refusing, Request, Upstream, body_of,
+    endpoint, wait_for,
 };
 
 const USAGE: &str = r#"{"output":{"message":{"role":"assistant","content":[{"text":"Hi"}]}},"stopReason":"end_turn","usage":{"inputTokens":5,"outputTokens":2,"totalTokens":7}}"#;
@@ -441,13 +441,14 @@ fn the_listener_speaks_tls() {
     let answer = client.call(&Request::of("converse"));
     assert_eq!(answer.status, 200, "the connection is kept");
 
-    let (status, body) = crate::support::call_http2(proxy.address, Some(certificate.client("h2")));
-    assert_eq!((status, body), (200, USAGE.as_bytes().to_vec()));
-    let (status, _) = {
-        let plain = Proxy::before(upstream.address);
-        crate::support::call_http2(plain.address, None)
-    };
-    assert_eq!(status, 200, "clear text too");
+    let path = "/model/amazon.nova-lite-v1:0/converse";
+    let call = Http2Call::begin(proxy.address, Some(certificate.client("h2")), path);
+    assert_eq!(call.status(), 200);
+    assert_eq!(call.body(), (USAGE.as_bytes().to_vec(), true));
+
+    let plain = Proxy::before(upstream.address);
+    let call = Http2Call::begin(plain.address, None, path);
+    assert_eq!(call.body(), (USAGE.as_bytes().to_vec(), true));
     assert_eq!(proxy.stop().len(), 3);
     wait_for("four calls", || (upstream.requests() == 4).then_some(()));
 }
