@@ -79,7 +79,11 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let opened = tokio::time::timeout(settings.preface_timeout, open(stream, peer, &settings));
-    match opened.await {
+    let opened = tokio::select! {
+        opened = opened => opened,
+        () = stopped_for_a_while(&stop) => return,
+    };
+    match opened {
         Ok(Ok(Opened::Clear(stream, client, protocol))) => {
             serve_http(stream, client, protocol, &settings, service, stop).await;
         }
@@ -89,6 +93,13 @@ pub(super) async fn serve(
         Ok(Err(error)) => tracing::debug!(%peer, %error, "connection not opened"),
         Err(_elapsed) => tracing::debug!(%peer, "connection silent past the preface timeout"),
     }
+}
+
+/// A connection that says nothing must not delay the stop; one whose first bytes are on their way
+/// still gets its answer.
+async fn stopped_for_a_while(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(PREFACE_TIMEOUT_AT_STOP).await;
 }
 
 async fn open(
@@ -234,6 +245,7 @@ async fn answer(
 }
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE_TIMEOUT_AT_STOP: Duration = Duration::from_millis(500);
 /// Enough for the head of a usual request.
 const FIRST_READ_BYTES: usize = 2048;
 /// The least that hyper accepts.

@@ -100,15 +100,21 @@ impl Signer {
         let (canonical, signed_headers) = canonical_request(request, headers);
         let hash = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
         let Scope { region, service } = scope;
-        let to_sign =
-            format!("AWS4-HMAC-SHA256\n{date}\n{day}/{region}/{service}/aws4_request\n{hash}");
+        let scoped = [day, "/", region, "/", service, "/aws4_request"].concat();
+        let to_sign = ["AWS4-HMAC-SHA256\n", &date, "\n", &scoped, "\n", &hash].concat();
         let key = self.key(credentials, day, scope, now);
         let signature = calculate_signature(&*key, to_sign.as_bytes());
-        let access_key_id = &credentials.access_key_id;
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={access_key_id}/{day}/{region}/{service}/aws4_request, \
-             SignedHeaders={signed_headers}, Signature={signature}"
-        );
+        let authorization = [
+            "AWS4-HMAC-SHA256 Credential=",
+            &credentials.access_key_id,
+            "/",
+            &scoped,
+            ", SignedHeaders=",
+            &signed_headers,
+            ", Signature=",
+            &signature,
+        ]
+        .concat();
         insert(headers, header::AUTHORIZATION, &authorization);
     }
 

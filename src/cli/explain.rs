@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use super::output::printing;
 use crate::domain::CallId;
 use crate::ledger::{LedgerReader, Settings};
-use crate::report::explain_text;
+use crate::pricing::Catalogue;
+use crate::report::{explain_sources, explain_text};
 
 /// One call in full: usage and where it was read, tiers, and each rate with its amount.
 #[derive(Debug, Args)]
@@ -44,7 +45,10 @@ pub(super) enum ExplainFormat {
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let call = LedgerReader::open(&args.ledger)?.call(args.call_id)?;
     let text = match args.format {
-        ExplainFormat::Table => explain_text(&call),
+        ExplainFormat::Table => {
+            let sources = explain_sources(&call, &Catalogue::embedded()?);
+            format!("{}{sources}", explain_text(&call))
+        }
         ExplainFormat::Json => format!("{}\n", serde_json::to_string_pretty(&call)?),
     };
     printing(|out| {

@@ -4,6 +4,7 @@
 use crate::ledger::{StoredAnswer, StoredCall, StoredCharge, StoredRequest, StoredUsage};
 
 use super::table::{Align, Table};
+use crate::pricing::{Catalogue, Listing, Selection};
 
 /// The call as text.
 pub fn explain_text(call: &StoredCall) -> String {
@@ -150,11 +151,68 @@ fn lines(call: &StoredCall) -> String {
     table.to_string()
 }
 
+/// Where each rate of the call stands in a catalogue: its sources with their dates, and since when
+/// it is in force. A rate that this catalogue no longer lists says so.
+pub fn explain_sources(call: &StoredCall, catalogue: &Catalogue) -> String {
+    let mut text = String::new();
+    for line in &call.charge.lines {
+        let mut listings = catalogue.list(&ALL_RATES);
+        let listing = listings.find(|listing| *listing.rate.id == *line.rate_id);
+        let said = listing.map_or_else(
+            || format!("not in the catalogue {}", catalogue.version()),
+            |listing| origin(&listing),
+        );
+        text.extend(["source       ", &line.rate_id, ": ", &said, "\n"]);
+    }
+    text
+}
+
+fn origin(listing: &Listing<'_>) -> String {
+    let sources = listing.sources.iter();
+    let sources: Vec<String> = sources
+        .map(|source| format!("{} ({})", source.name, source.as_of))
+        .collect();
+    let from = listing
+        .from
+        .map_or_else(String::new, |from| format!(", in force from {from}"));
+    let disputed = if listing.disputed {
+        ", sources disagree"
+    } else {
+        ""
+    };
+    format!("{}{from}{disputed}", sources.join(", "))
+}
+
+const ALL_RATES: Selection<'static> = Selection {
+    model: None,
+    region: None,
+    at: None,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::Usd;
     use crate::ledger::{StoredCaller, StoredChargeLine};
+
+    #[test]
+    fn a_rate_is_traced_to_its_dated_sources() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let all = Selection::default();
+        let known = catalogue
+            .list(&all)
+            .find(|rate| !rate.sources.is_empty())
+            .unwrap();
+        let mut call = call();
+        call.charge.lines[0].rate_id = known.rate.id.to_string();
+        let text = explain_sources(&call, &catalogue);
+        let source = known.sources[0];
+        assert!(
+            text.contains(&format!("{} ({})", source.name, source.as_of)),
+            "{text}"
+        );
+        assert!(text.contains("opus.us: not in the catalogue"), "{text}");
+    }
 
     fn call() -> StoredCall {
         let line = |dimension: &str, quantity, price: &str, amount: &str| StoredChargeLine {

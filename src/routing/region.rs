@@ -8,8 +8,13 @@ use http::header::AUTHORIZATION;
 pub fn claimed_region(headers: &HeaderMap) -> Option<&str> {
     let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let parameters = authorization.strip_prefix("AWS4-HMAC-SHA256")?;
-    let mut parameters = parameters.split([',', ' ']);
-    let scope = parameters.find_map(|parameter| parameter.strip_prefix("Credential="))?;
+    // The scope stands first in what every SDK sends.
+    let scope = match parameters.strip_prefix(" Credential=") {
+        Some(rest) => rest.split([',', ' ']).next()?,
+        None => parameters
+            .split([',', ' '])
+            .find_map(|p| p.strip_prefix("Credential="))?,
+    };
     // From the right: an access key id of another issuer may hold a slash.
     let mut parts = scope.rsplit('/');
     let is_scope = parts.next() == Some("aws4_request");

@@ -7,7 +7,12 @@
     reason = "clippy's allowance for tests does not reach their helpers"
 )]
 
+mod abort;
 mod architecture;
 mod documents;
+mod limits;
 mod quote;
 mod quote_oracle;
+mod streaming;
+mod support;
+mod upstream;
