@@ -1,7 +1,4 @@
-//! The `bedrock-meter` binary: the allocator, then the command line.
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+//! The `bedrock-meter` binary: the command line, and nothing else.
 
 fn main() -> std::process::ExitCode {
     bedrock_meter::cli::run()
