@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::prefixed::Prefixed;
+use super::stall::StallGuard;
 use crate::identity::{ProxyHeader, parse_proxy_v2};
 use crate::proxy::{AnswerBody, ListenerSettings, Service};
 
@@ -53,6 +54,8 @@ impl ConnectionSettings {
     }
 }
 
+type Socket = StallGuard<TcpStream>;
+
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
@@ -62,9 +65,9 @@ enum Protocol {
 
 /// A connection that said what it is: its stream, the client behind it, its protocol.
 enum Opened {
-    Clear(Prefixed<TcpStream>, IpAddr, Protocol),
+    Clear(Prefixed<Socket>, IpAddr, Protocol),
     Secured(
-        Box<tokio_rustls::server::TlsStream<Prefixed<TcpStream>>>,
+        Box<tokio_rustls::server::TlsStream<Prefixed<Socket>>>,
         IpAddr,
         Protocol,
     ),
@@ -117,12 +120,17 @@ async fn open(
     let Some(tls) = &settings.tls else {
         let protocol = read_preface(&mut stream, &mut read).await?;
         return Ok(Opened::Clear(
-            Prefixed::new(read.freeze(), stream),
+            Prefixed::new(read.freeze(), StallGuard::new(stream, STALL_MAX)),
             client,
             protocol,
         ));
     };
-    let stream = tls.accept(Prefixed::new(read.freeze(), stream)).await?;
+    let stream = tls
+        .accept(Prefixed::new(
+            read.freeze(),
+            StallGuard::new(stream, STALL_MAX),
+        ))
+        .await?;
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         _ => Protocol::Http1,
@@ -244,6 +252,8 @@ async fn answer(
     service.call(client, request).await
 }
 
+/// How long a client may take no byte that is waiting for it.
+const STALL_MAX: Duration = Duration::from_mins(5);
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_TIMEOUT_AT_STOP: Duration = Duration::from_millis(500);
 /// Enough for the head of a usual request.

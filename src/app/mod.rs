@@ -6,6 +6,7 @@ mod pages;
 mod prefixed;
 mod pseudonym_key;
 mod server;
+mod stall;
 mod tls;
 mod worker;
 

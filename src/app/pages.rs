@@ -40,6 +40,13 @@ impl Pages for ProxyPages {
                 "valid",
                 "no valid AWS credentials",
             ),
+            check(
+                "settling",
+                State::Blocking,
+                gates.can_settle(),
+                "running",
+                "the settling thread died",
+            ),
             // One store's blip must not take all replicas out at once.
             check(
                 "ledger",

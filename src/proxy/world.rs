@@ -69,7 +69,11 @@ pub struct Gates {
 impl Gates {
     /// Whether a call can be admitted at this moment.
     pub fn has_places(&self) -> bool {
-        // The queue closes only when the settling thread is gone.
-        !self.settlements.is_closed() && self.settlements.capacity() > 0
+        self.settlements.capacity() > 0
+    }
+
+    /// Whether the settling thread lives; without it no call is admitted any more.
+    pub fn can_settle(&self) -> bool {
+        !self.settlements.is_closed()
     }
 }

@@ -80,7 +80,13 @@ where
         discard(body, limits).await;
         return Err(GatherError::TooLong { limit });
     }
-    let mut room = reserve(limits, announced.flatten().unwrap_or(0)).await?;
+    let mut room = match reserve(limits, announced.flatten().unwrap_or(0)).await {
+        Ok(room) => room,
+        Err(error) => {
+            discard(body, limits).await;
+            return Err(error);
+        }
+    };
     let mut pieces = Vec::new();
     let mut joined = BytesMut::new();
     let mut length = 0_usize;

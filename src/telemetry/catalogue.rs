@@ -125,7 +125,7 @@ catalogue! {
     DRAINED = Counter "drained_streams_total" ("streams") [tenant]
         "Streams read to their end after their client left.";
     REFUSED = Counter "refused_total" ("calls") [tenant, reason]
-        "Calls refused before they reached Bedrock; callers without proof count as tenant unproven.";
+        "Calls that the proxy itself answered with an error; callers without proof count as tenant unproven.";
     LEDGER_ENTRIES = Counter "ledger_entries_total" ("entries") []
         "Entries committed to the ledger by this process.";
     LEDGER_QUEUE = Gauge "ledger_queue_depth" ("entries") []

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, response};
+use http::{Request, Response, response};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -35,7 +35,7 @@ pub struct Patience {
 pub struct Exchange {
     link: Option<Link>,
     pool: Arc<Pool>,
-    host: HeaderValue,
+    pool_key: Arc<str>,
     head: Option<Pin<Box<dyn Future<Output = Sent> + Send>>>,
     body: Option<Incoming>,
     timer: Pin<Box<Sleep>>,
@@ -68,7 +68,7 @@ impl Exchange {
         Ok(Self {
             link: Some(link),
             pool: Arc::clone(pool),
-            host: target.host.clone(),
+            pool_key: Arc::clone(&target.pool_key),
             head: Some(Box::pin(head)),
             body: None,
             timer: Box::pin(tokio::time::sleep_until(deadline)),
@@ -168,7 +168,7 @@ impl Exchange {
             && let Some(link) = self.link.take()
             && link.sender.is_ready()
         {
-            self.pool.put_back(self.host.clone(), link);
+            self.pool.put_back(Arc::clone(&self.pool_key), link);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Idle connections to Bedrock, kept per worker and host, newest first.
+//! Idle connections to Bedrock, kept per worker and address, newest first.
 //!
 //! Nobody drives an idle connection. Taking one out polls it once: a connection that Bedrock has
 //! closed meanwhile shows it there and is dropped.
@@ -6,11 +6,10 @@
 use std::collections::HashMap;
 use std::future::Future as _;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::connect::{Connector, Link, TrustError};
@@ -20,7 +19,7 @@ use super::{Target, UpstreamError};
 /// The connections of one worker. Each worker has its own, so its lock is never contended.
 pub struct Pool {
     connector: Connector,
-    idle: Mutex<HashMap<HeaderValue, Vec<Idle>>>,
+    idle: Mutex<HashMap<Arc<str>, Vec<Idle>>>,
     per_host_max: usize,
     idle_timeout: Duration,
 }
@@ -55,9 +54,9 @@ impl Pool {
     }
 
     /// Takes a connection back whose answer was read to its end.
-    pub(super) fn put_back(&self, host: HeaderValue, link: Link) {
+    pub(super) fn put_back(&self, key: Arc<str>, link: Link) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let links = idle.entry(host).or_default();
+        let links = idle.entry(key).or_default();
         if links.len() < self.per_host_max {
             links.push(Idle {
                 link,
@@ -76,7 +75,7 @@ impl Pool {
 
     fn pop(&self, target: &Target) -> Option<Idle> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.get_mut(&target.host)?.pop()
+        idle.get_mut(&target.pool_key)?.pop()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where Bedrock is: one target per plane and region, from public host names or overrides.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
@@ -16,6 +17,8 @@ pub struct Target {
     pub host: HeaderValue,
     /// Path prefix of an override URL, without its last slash; usually empty.
     pub base_path: String,
+    /// Tells connections apart that must not serve each other's calls.
+    pub(super) pool_key: Arc<str>,
     pub(super) address: (String, u16),
     pub(super) tls: Option<ServerName<'static>>,
 }
@@ -65,10 +68,13 @@ impl Target {
             (true, Ok(server)) => Some(server),
             (true, Err(_)) => return Err(refuse("has no valid server name")),
         };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let pool_key = format!("{scheme}://{name}:{port}").into();
         let base_path = uri.path().trim_end_matches('/').to_owned();
         Ok(Self {
             host,
             base_path,
+            pool_key,
             address: (name.to_owned(), port),
             tls,
         })
