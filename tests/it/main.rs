@@ -10,6 +10,7 @@
 mod abort;
 mod architecture;
 mod documents;
+mod left_out;
 mod limits;
 mod quote;
 mod quote_oracle;

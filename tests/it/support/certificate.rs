@@ -18,7 +18,6 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     /// A certificate for 127.0.0.1 and localhost; `None`, with a word why, without openssl.
-    #[expect(clippy::print_stderr, reason = "says which test was left out")]
     pub(crate) fn make() -> Option<Self> {
         let directory = TempDir::new().unwrap();
         let file = |name: &str| directory.path().join(name);
@@ -36,7 +35,7 @@ impl Certificate {
             .arg(file("certificate.pem"))
             .output();
         let Ok(made) = made else {
-            eprintln!("left out: TLS needs the openssl command to make a certificate");
+            crate::left_out::say("left out: TLS needs the openssl command to make a certificate");
             return None;
         };
         assert!(
