@@ -51,6 +51,7 @@ class Leave:
         self.held_back = f"delay-head-ms={1000 * seconds}"
         # Half-closed connections stay referenced: collected, they would be closed.
         self.half_closed = []
+        self.boto3_clients = [self.boto3_client(number) for number in range(EACH)]
 
     def before_the_head(self):
         """The request is out, no byte of an answer is in, and the client closes."""
@@ -101,20 +102,24 @@ class Leave:
         ))
         assert {200} == {answer["status"] for answer in answers}, answers
 
+    def boto3_client(self, number):
+        """A client whose calls are scripted. Making one takes long: not while drains are open."""
+        client = clients.boto3_client(
+            self.proxy.url + "/tenant/unary-timeout",
+            read_timeout=1,
+            retries={"total_max_attempts": 1},
+        )
+
+        def add_script(request, **_):
+            request.headers["x-simulate"] = script(3, number, self.held_back)
+
+        client.meta.events.register("before-send.bedrock-runtime", add_script)
+        return client
+
     def unary_timeout(self):
         """boto3 waits less long than the model takes, and does not ask again."""
 
-        def call(number):
-            client = clients.boto3_client(
-                self.proxy.url + "/tenant/unary-timeout",
-                read_timeout=1,
-                retries={"total_max_attempts": 1},
-            )
-
-            def add_script(request, **_):
-                request.headers["x-simulate"] = script(3, number, self.held_back)
-
-            client.meta.events.register("before-send.bedrock-runtime", add_script)
+        def call(client):
             try:
                 client.converse(modelId=MODEL, messages=clients.CONVERSE)
             except botocore.exceptions.ReadTimeoutError:
@@ -122,7 +127,7 @@ class Leave:
             raise AssertionError("the answer came in time")
 
         with concurrent.futures.ThreadPoolExecutor(EACH) as pool:
-            list(pool.map(call, range(EACH)))
+            list(pool.map(call, self.boto3_clients))
 
     def all_at_once(self):
         ways = (self.before_the_head, self.fin_in_mid_stream, self.h2_reset, self.unary_timeout)
@@ -178,7 +183,7 @@ class Aborts(unittest.TestCase):
     def test_beyond_the_cap_the_rest_is_estimated(self):
         with Workspace() as workspace:
             # Longer: a drain that ended would free its place for a client that leaves late.
-            _, served, found = self.leave(workspace, 10, drain={"calls_max": 50})
+            _, served, found = self.leave(workspace, 15, drain={"calls_max": 50})
             sources = collections.Counter(e["usage_source"] for e in found)
             with self.subTest("the states sum to 200"):
                 self.assertEqual(4 * EACH, sources["reported"] + sources["estimated"], sources)
