@@ -285,7 +285,7 @@ impl Service {
             if let Some(live) = guard.live() {
                 live.withdraw();
             }
-            let exchange = self.connect(resend.outgoing.target, again).await;
+            let exchange = Box::pin(self.connect(resend.outgoing.target, again)).await;
             let exchange = exchange.map_err(|error| Failed {
                 error,
                 unsent: None,
