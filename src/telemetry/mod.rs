@@ -1,4 +1,4 @@
-//! What operators see: metrics and log.
+//! What operators see: metrics, logs, and what a collector is sent.
 //!
 //! Knows the domain's entries and nothing of who makes them. Label values pass the guard of
 //! `labels`; money is exact up to the print; a value that was not read has no series.
