@@ -1,7 +1,9 @@
 //! The running process: listeners, workers, wiring, shutdown.
 
 mod acceptor;
+mod collector;
 mod connection;
+mod outlets;
 mod pages;
 mod prefixed;
 mod pseudonym_key;

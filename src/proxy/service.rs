@@ -30,6 +30,7 @@ use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Endpoint, Terms};
 use crate::relay::{Gathered, discard, filter_answer, gather};
 use crate::routing::{Route, claimed_region, route};
+use crate::telemetry::Origin;
 use crate::upstream::{Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
 
 /// Serves the calls of one worker.
@@ -49,6 +50,7 @@ struct Admission<'a> {
     query: Option<&'a str>,
     gathered: Gathered,
     permit: Permit,
+    origin: Option<Box<Origin>>,
     begun: Instant,
 }
 
@@ -136,6 +138,10 @@ impl Service {
             &gathered,
         );
         check_price(&world, &call)?;
+        let origin = gates.keeps_origin.then(|| {
+            let client = world.identity.kept_address(client);
+            Origin::of(&headers, client, target.address())
+        });
         let permit = self.permit(&call).await?;
 
         let mut headers = headers;
@@ -152,6 +158,7 @@ impl Service {
             query,
             gathered,
             permit,
+            origin,
             begun,
         };
         self.exchange(admission).await
@@ -178,6 +185,7 @@ impl Service {
             query,
             mut gathered,
             permit,
+            origin,
             begun,
         } = admission;
         let gates = &*self.gates;
@@ -200,7 +208,7 @@ impl Service {
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
             Err(error) => {
-                self.settle_unreachable(call, permit, begun);
+                self.settle_unreachable(call, permit, origin, begun);
                 return Err(Refusal::from(&error).of(&tenant));
             }
         };
@@ -229,6 +237,7 @@ impl Service {
                 ticket,
                 permit,
                 mark,
+                origin,
                 begun,
                 overhead,
             },
@@ -375,7 +384,13 @@ impl Service {
     }
 
     /// A call that found no way to Bedrock has an entry that says so; nothing was used.
-    fn settle_unreachable(&self, call: OpenCall, permit: Permit, begun: Instant) {
+    fn settle_unreachable(
+        &self,
+        call: OpenCall,
+        permit: Permit,
+        origin: Option<Box<Origin>>,
+        begun: Instant,
+    ) {
         let times = CallTimes {
             duration: begun.elapsed(),
             ..CallTimes::default()
@@ -388,6 +403,7 @@ impl Service {
             answer: Answer::default(),
             reading: Reading::reported(Usage::none(), ""),
             times,
+            origin,
         });
     }
 }

@@ -135,6 +135,8 @@ mod tests {
             "amz-sdk-request",
             "x-amzn-bedrock-trace",
             "content-type",
+            "traceparent",
+            "tracestate",
         ];
         let mut all = headers(&passing);
         all.extend(headers(&DROPPED_REQUEST_HEADERS));

@@ -14,10 +14,11 @@ use super::catalogue as define;
 use super::family::Maker;
 use super::labels::{KnownNames, UNPROVEN};
 use super::observed::{self, Observed, PeriodSums};
+use super::otlp::Resource;
 use super::settled::Recorder;
 use super::timing::Timing;
 use super::{Settings, TelemetryError};
-use crate::domain::{Entry, TenantId, Usd};
+use crate::domain::{Entry, TenantId, Timestamp, Usd};
 
 const COMMIT_SECONDS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
@@ -36,6 +37,9 @@ pub struct Metrics {
     ledger_entries: IntCounter,
     ledger_errors: IntCounterVec,
     ledger_commit: HistogramVec,
+    spans_dropped: IntCounterVec,
+    collector_failed: IntCounterVec,
+    access_log_dropped: IntCounterVec,
 }
 
 impl Metrics {
@@ -58,6 +62,9 @@ impl Metrics {
             ledger_entries: maker.counter(define::LEDGER_ENTRIES)?,
             ledger_errors: maker.counters(define::LEDGER_ERRORS)?,
             ledger_commit: maker.histograms(define::LEDGER_COMMIT, COMMIT_SECONDS)?,
+            spans_dropped: maker.counters(define::OTLP_DROPPED)?,
+            collector_failed: maker.counters(define::OTLP_FAILED)?,
+            access_log_dropped: maker.counters(define::ACCESS_LOG_DROPPED)?,
             recorder: Mutex::new(recorder),
             registry,
         })
@@ -109,6 +116,37 @@ impl Metrics {
     /// Counts a failure to write the ledger.
     pub fn ledger_failed(&self, kind: &'static str) {
         self.ledger_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// Counts spans that the collector did not get.
+    pub fn spans_dropped(&self, reason: &'static str, spans: u64) {
+        self.spans_dropped
+            .with_label_values(&[reason])
+            .inc_by(spans);
+    }
+
+    /// Counts a request to the collector that failed.
+    pub fn collector_failed(&self, signal: &'static str) {
+        self.collector_failed.with_label_values(&[signal]).inc();
+    }
+
+    /// Counts lines of the access log that were not written.
+    pub fn access_log_dropped(&self, lines: u64) {
+        self.access_log_dropped
+            .with_label_values::<&str>(&[])
+            .inc_by(lines);
+    }
+
+    /// The GenAI metrics as one OTLP request; `None` where they are not kept, or before the
+    /// first call.
+    pub fn gen_ai_request(
+        &self,
+        resource: &Resource,
+        start: Timestamp,
+        now: Timestamp,
+    ) -> Option<Vec<u8>> {
+        let recorder = self.recorder();
+        recorder.gen_ai()?.request(resource, start, now)
     }
 
     /// All metrics in the Prometheus text format 0.0.4, with what was read for this scrape.
