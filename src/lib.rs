@@ -17,6 +17,7 @@ pub mod relay;
 pub mod routing;
 pub mod upstream;
 
+pub mod doctor;
 pub mod proxy;
 pub mod report;
 pub mod simulator;

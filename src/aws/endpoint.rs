@@ -17,6 +17,15 @@ pub fn public_url(plane: Plane, region: &Region) -> String {
         Plane::Runtime => "bedrock-runtime",
         Plane::Control => "bedrock",
     };
+    service_url(service, region)
+}
+
+/// The public URL of the Security Token Service in a region.
+pub fn sts_url(region: &Region) -> String {
+    service_url("sts", region)
+}
+
+fn service_url(service: &str, region: &Region) -> String {
     let suffix = match region.as_str() {
         cn if cn.starts_with("cn-") => "amazonaws.com.cn",
         eusc if eusc.starts_with("eusc-") => "amazonaws.eu",
@@ -44,5 +53,7 @@ mod tests {
             sovereign,
             "https://bedrock-runtime.eusc-de-east-1.amazonaws.eu"
         );
+        let sts = sts_url(&Region::new("eu-west-3").unwrap());
+        assert_eq!(sts, "https://sts.eu-west-3.amazonaws.com");
     }
 }

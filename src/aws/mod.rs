@@ -8,7 +8,7 @@ mod model_ref;
 mod sigv4;
 
 pub use arn::Arn;
-pub use endpoint::{Plane, public_url};
+pub use endpoint::{Plane, public_url, sts_url};
 pub use error_body::{ERROR_TYPE, REQUEST_ID, error_class, error_response};
 pub use model_ref::parse_model_ref;
 pub use sigv4::{Credentials, Scope, Signable, Signer, hex};

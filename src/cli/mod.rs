@@ -3,6 +3,7 @@
 mod check_config;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod output;
 mod prices;
@@ -30,6 +31,7 @@ enum Command {
     #[command(after_help = "Example: bedrock-meter prices show amazon.nova-lite-v1:0")]
     Prices(prices::PricesArgs),
     CheckConfig(check_config::CheckConfigArgs),
+    Doctor(doctor::DoctorArgs),
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
@@ -44,6 +46,7 @@ pub fn run() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Prices(args) => prices::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),
     };

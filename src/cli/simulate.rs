@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::output::printing;
-use crate::simulator::{self, Settings};
+use crate::simulator::{self, RefusedAction, Settings};
 
 /// Runs the Bedrock simulator: an endpoint for tests and loads, with no AWS account behind it
 #[derive(Debug, Args)]
@@ -15,7 +15,15 @@ use crate::simulator::{self, Settings};
     after_help = "Example: bedrock-meter simulate --listen 127.0.0.1:9000 --bill-log bill.ndjson
 
 It accepts requests signed with AWS_ACCESS_KEY_ID=AKIASIMULATOREXAMPLE and
-AWS_SECRET_ACCESS_KEY=simulator/secret/EXAMPLEKEY, or any with --no-verify."
+AWS_SECRET_ACCESS_KEY=simulator/secret/EXAMPLEKEY, or any with --no-verify. It also plays the control plane and STS, and the failures that
+`bedrock-meter doctor` looks for:
+
+  --refuse bedrock:InvokeModel=AccessDeniedException     no permission for one action
+  --refuse '*=ThrottlingException'                       everything is throttled
+  --refuse '*=ExpiredTokenException'                     the session token has expired
+  --clock-skew 600                                       its clock is ten minutes ahead
+  --serve-region us-west-2                               signatures for other regions are refused
+  --without-model anthropic.claude-opus-5-5              that model is not offered here"
 )]
 pub(super) struct SimulateArgs {
     /// Where to listen; port 0 takes a free one
@@ -33,6 +41,23 @@ pub(super) struct SimulateArgs {
     /// Of 100 generations, how many fail
     #[arg(long, default_value_t = 0, value_name = "PERCENT")]
     faults: u8,
+    /// Always refuse an action, such as `sts:GetCallerIdentity`, or `*`; repeatable
+    #[arg(long, value_name = "ACTION=CLASS")]
+    refuse: Vec<RefusedAction>,
+    /// Seconds that its clock is ahead of the machine's; may be negative
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
+    clock_skew: i64,
+    /// Accept signatures for this region only; repeatable
+    #[arg(long, value_name = "REGION")]
+    serve_region: Vec<String>,
+    /// Do not offer this model; repeatable
+    #[arg(long, value_name = "MODEL")]
+    without_model: Vec<String>,
 }
 
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
@@ -42,6 +67,10 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         bill_log: args.bill_log.clone(),
         verify: !args.no_verify,
         faults_percent: args.faults,
+        refused: args.refuse.clone(),
+        clock_skew_seconds: args.clock_skew,
+        regions: args.serve_region.clone(),
+        absent_models: args.without_model.clone(),
         ..Settings::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -204,6 +204,10 @@ fn endpoints(settings: &Settings) -> Vec<Problem> {
         "control_endpoints",
         upstream.control_endpoints.keys().collect(),
     ));
+    problems.extend(of_table(
+        "sts_endpoints",
+        upstream.sts_endpoints.keys().collect(),
+    ));
     problems
 }
 

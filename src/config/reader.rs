@@ -342,6 +342,7 @@ mod tests {
             for table in [
                 "upstream.endpoints",
                 "upstream.control_endpoints",
+                "upstream.sts_endpoints",
                 "prices.models",
                 "telemetry.otlp.headers",
                 "telemetry.otlp.resource",

@@ -174,6 +174,7 @@ fn upstream<F: Form>(form: &mut F, s: &mut upstream::Settings) {
     form.within("pool_idle_timeout", &mut s.pool_idle_timeout, MS..=DAY);
     form.map("endpoints", &mut s.endpoints);
     form.map("control_endpoints", &mut s.control_endpoints);
+    form.map("sts_endpoints", &mut s.sts_endpoints);
     form.table("credentials", |form| credentials(form, &mut s.credentials));
 }
 

@@ -552,6 +552,11 @@ fn keys_that_belong_together_are_judged_together() {
         "upstream.control_endpoints.mars-1",
         "not one of upstream.regions",
     );
+    check(
+        "[upstream.sts_endpoints]\nmars-1 = \"http://x\"",
+        "upstream.sts_endpoints.mars-1",
+        "not one of upstream.regions",
+    );
     let credentials = |keys: &str| format!("[upstream.credentials]\n{keys}");
     check(
         &credentials("access_key_id = \"A\""),

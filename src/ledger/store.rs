@@ -188,7 +188,7 @@ fn lock(settings: &Settings) -> Result<File, LedgerError> {
 }
 
 /// ` (pid N)`, from what the owner wrote into the lock file.
-fn owner(file: &mut File) -> String {
+pub(super) fn owner(file: &mut File) -> String {
     let mut pid = String::new();
     match file.read_to_string(&mut pid) {
         Ok(_) if !pid.trim().is_empty() => format!(" (pid {})", pid.trim()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use hyper::body::Incoming;
+use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use super::refusal::Refusal;
 use super::request::{BODY_MAX, Request};
 use super::scenario::{Ending, Scenario};
 use super::signature::{self, Claim};
-use super::{Settings, plain_operations};
+use super::{Settings, control, plain_operations};
 
 /// The region of a request that names none.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -63,7 +64,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    fn new(world: &World, request: Request) -> Self {
+    fn new(world: &World, mut request: Request) -> Self {
+        request.received_at += SignedDuration::from_secs(world.settings.clock_skew_seconds);
         let number = world.requests.fetch_add(1, Ordering::Relaxed);
         let request_id = Uuid::now_v7().to_string();
         let region = region_of(&request);
@@ -97,6 +99,7 @@ impl Exchange {
         let recognised = Operation::recognise(&self.request.method, self.request.path());
         let operation = recognised
             .ok_or_else(|| Refusal::new(404, "UnknownOperationException", "No such operation."))?;
+        control::check(settings, &operation)?;
         if self.request.body_length > BODY_MAX {
             let message = "Member must have length less than or equal to 25000000";
             return Err(Refusal::validation(message));
@@ -125,6 +128,7 @@ impl Exchange {
         }
         Ok(match (&scenario.refusal, answer) {
             (Some(refusal), _) => self.refuse(refusal),
+            (None, Answer::Plain(Value::String(xml))) => self.respond_xml(xml.into()),
             (None, Answer::Plain(body)) => self.respond(body.to_string().into()),
             (None, Answer::Generated(shape, generation)) if shape.is_stream() => {
                 self.send_stream(&scenario, shape, &generation)
@@ -178,6 +182,8 @@ impl Exchange {
             Operation::GetInferenceProfile(id) => {
                 plain_operations::get_inference_profile(&self.region, id)
             }
+            Operation::ListFoundationModels => control::list_foundation_models(&self.region),
+            Operation::GetCallerIdentity => control::get_caller_identity(&self.request_id),
             Operation::CountTokens(_)
             | Operation::InvokeModel(_)
             | Operation::InvokeModelWithResponseStream(_)
@@ -188,6 +194,10 @@ impl Exchange {
 
     pub(super) fn refuse(mut self, refusal: &Refusal) -> Response<Body> {
         self.receipt.note(|line| line.usage.clear());
+        if self.request.path() == "/" && self.request.method == http::Method::POST {
+            let headers = self.base_headers("text/xml");
+            return self.send_whole(refusal.status, headers, control::sts_error(refusal));
+        }
         let mut headers = self.base_headers("application/json");
         insert_header(&mut headers, "x-amzn-errortype", &refusal.error_type());
         self.send_whole(refusal.status, headers, refusal.body())
@@ -195,6 +205,12 @@ impl Exchange {
 
     fn respond(self, body: Bytes) -> Response<Body> {
         let headers = self.base_headers("application/json");
+        self.send_whole(200, headers, body)
+    }
+
+    /// STS answers in XML.
+    fn respond_xml(self, body: Bytes) -> Response<Body> {
+        let headers = self.base_headers("text/xml");
         self.send_whole(200, headers, body)
     }
 
@@ -216,6 +232,11 @@ impl Exchange {
         let mut headers = HeaderMap::new();
         insert_header(&mut headers, "content-type", content_type);
         insert_header(&mut headers, "x-amzn-requestid", &self.request_id);
+        insert_header(
+            &mut headers,
+            "date",
+            &control::http_date(self.request.received_at),
+        );
         headers
     }
 }

@@ -32,6 +32,7 @@ impl Exchange {
             .ok_or_else(|| Refusal::validation("The provided model identifier is invalid."))?;
         let malformed = "Malformed input request, please reformat your input and try again.";
         let body = self.request.json();
+        let body = body.filter(Value::is_object);
         let body = body.ok_or_else(|| Refusal::validation(malformed))?;
         let drawn = Usage::draw(&mut self.draws, self.request.asks_for_cache());
         let usage = scenario.usage(drawn).of_family(family);

@@ -42,6 +42,7 @@
 mod answer;
 mod bill;
 mod bodies;
+mod control;
 mod draws;
 mod exchange;
 mod family;
@@ -63,6 +64,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use control::{InvalidRefusal, RefusedAction};
 pub use server::{Running, start};
 
 /// How the simulator runs.
@@ -86,6 +88,12 @@ pub struct Settings {
     pub faults_percent: u8,
     /// Pause before each response head.
     pub think_time: Duration,
+    /// How far the simulator's clock is ahead of the machine's, in seconds.
+    pub clock_skew_seconds: i64,
+    /// Which actions are always refused, and how.
+    pub refused: Vec<RefusedAction>,
+    /// A model that is not offered here: its id, without a profile's prefix.
+    pub absent_models: Vec<String>,
 }
 
 impl Default for Settings {
@@ -100,6 +108,9 @@ impl Default for Settings {
             regions: Vec::new(),
             faults_percent: 0,
             think_time: Duration::ZERO,
+            clock_skew_seconds: 0,
+            refused: Vec::new(),
+            absent_models: Vec::new(),
         }
     }
 }

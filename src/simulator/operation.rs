@@ -18,6 +18,8 @@ pub(super) enum Operation {
     ListAsyncInvokes,
     ListInferenceProfiles,
     GetInferenceProfile(String),
+    ListFoundationModels,
+    GetCallerIdentity,
 }
 
 /// The shape of what a generation answers with.
@@ -54,6 +56,7 @@ impl Operation {
 
     fn recognise_post(path: &str) -> Option<Self> {
         match path {
+            "/" => return Some(Self::GetCallerIdentity),
             "/async-invoke" => return Some(Self::StartAsyncInvoke),
             "/guardrail-checks/invoke" => return Some(Self::InvokeGuardrailChecks),
             _ => {}
@@ -79,6 +82,7 @@ impl Operation {
         match path {
             "/async-invoke" => Some(Self::ListAsyncInvokes),
             "/inference-profiles" => Some(Self::ListInferenceProfiles),
+            "/foundation-models" => Some(Self::ListFoundationModels),
             _ => match path.strip_prefix("/async-invoke/") {
                 Some(arn) => decoded(arn).map(Self::GetAsyncInvoke),
                 None => decoded(path.strip_prefix("/inference-profiles/")?)
@@ -102,6 +106,8 @@ impl Operation {
             Self::ListAsyncInvokes => "ListAsyncInvokes",
             Self::ListInferenceProfiles => "ListInferenceProfiles",
             Self::GetInferenceProfile(_) => "GetInferenceProfile",
+            Self::ListFoundationModels => "ListFoundationModels",
+            Self::GetCallerIdentity => "GetCallerIdentity",
         }
     }
 
@@ -119,7 +125,9 @@ impl Operation {
             | Self::GetAsyncInvoke(_)
             | Self::ListAsyncInvokes
             | Self::ListInferenceProfiles
-            | Self::GetInferenceProfile(_) => None,
+            | Self::GetInferenceProfile(_)
+            | Self::ListFoundationModels
+            | Self::GetCallerIdentity => None,
         }
     }
 
@@ -213,7 +221,6 @@ mod tests {
     #[test]
     fn unknown_paths_are_no_operation() {
         for path in [
-            "/",
             "/model/a.b/dance",
             "/model//invoke",
             "/model/invoke",

@@ -58,7 +58,7 @@ pub(super) fn verify(settings: &Settings, request: &Request) -> Result<(), Refus
             message,
         ));
     };
-    check_claim(settings, &claim)?;
+    check_claim(settings, &claim, service_of(request))?;
     let date = request.header("x-amz-date").unwrap_or_default();
     let signed_at = check_date(&claim, date, request.received_at)?;
     let expected = signature_of(settings, request, &claim, signed_at);
@@ -71,17 +71,26 @@ pub(super) fn verify(settings: &Settings, request: &Request) -> Result<(), Refus
     }
 }
 
-fn check_claim(settings: &Settings, claim: &Claim<'_>) -> Result<(), Refusal> {
+/// The signing name of the service that is called: STS has all its operations at `/`.
+fn service_of(request: &Request) -> &'static str {
+    if request.path() == "/" {
+        "sts"
+    } else {
+        "bedrock"
+    }
+}
+
+fn check_claim(settings: &Settings, claim: &Claim<'_>, service: &str) -> Result<(), Refusal> {
     if claim.access_key_id != settings.access_key_id {
         let message = "The security token included in the request is invalid.";
         return Err(Refusal::new(403, "UnrecognizedClientException", message));
     }
     let region_served =
         settings.regions.is_empty() || settings.regions.iter().any(|region| region == claim.region);
-    if claim.service != "bedrock" || !region_served {
-        return Err(Refusal::signature(
-            "Credential should be scoped to a valid region and to service: 'bedrock'.",
-        ));
+    if claim.service != service || !region_served {
+        return Err(Refusal::signature(&format!(
+            "Credential should be scoped to a valid region and to service: '{service}'."
+        )));
     }
     if !claim.signed_headers.contains(&"host") {
         return Err(Refusal::signature("'Host' must be a 'SignedHeader'."));

@@ -20,6 +20,14 @@ pub struct CredentialStore {
     current: watch::Receiver<Option<Credentials>>,
 }
 
+/// The credentials of the settings, loaded now and once, expired or not.
+///
+/// # Errors
+/// Why there are none, in words, without secrets.
+pub async fn load_credentials(settings: &CredentialSettings) -> Result<Credentials, String> {
+    Source::open(settings).await.load().await
+}
+
 /// Loads credentials and puts them where [`CredentialStore`] reads them.
 pub struct CredentialRefresher {
     source: Source,

@@ -12,7 +12,7 @@ mod settings;
 mod target;
 
 pub use connect::TrustError;
-pub use credentials::{CredentialRefresher, CredentialStore};
+pub use credentials::{CredentialRefresher, CredentialStore, load_credentials};
 pub use error::UpstreamError;
 pub use exchange::{Exchange, Failed, Patience};
 pub use pool::Pool;

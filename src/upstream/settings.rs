@@ -19,6 +19,8 @@ pub struct Settings {
     pub endpoints: BTreeMap<Region, Uri>,
     /// Base URLs that replace the public host of the control plane, by region.
     pub control_endpoints: BTreeMap<Region, Uri>,
+    /// Base URLs that replace the public host of STS, by region; only `doctor` calls it.
+    pub sts_endpoints: BTreeMap<Region, Uri>,
     /// The HTTP proxy for `https` endpoints.
     pub proxy: Option<HttpProxy>,
     /// A PEM file with further certificate authorities to trust.
@@ -44,6 +46,7 @@ impl Default for Settings {
             default_region: region("us-east-1"),
             endpoints: BTreeMap::new(),
             control_endpoints: BTreeMap::new(),
+            sts_endpoints: BTreeMap::new(),
             proxy: None,
             ca_file: None,
             connect_timeout: Duration::from_secs(3),

@@ -66,7 +66,7 @@ const SETTINGS: Imports = only(&[
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 18] = [
+const ROOMS: [Room; 19] = [
     Room::new(
         0,
         "domain",
@@ -127,6 +127,12 @@ const ROOMS: [Room; 18] = [
         "upstream",
         only(&["domain", "aws", "telemetry"]),
         "connections to Bedrock, credentials for it",
+    ),
+    Room::new(
+        3,
+        "doctor",
+        only(&["domain", "aws", "pricing", "ledger", "upstream"]),
+        "the road to AWS, proven step by step; charges nothing",
     ),
     Room::new(
         3,

@@ -9,6 +9,7 @@
 
 mod abort;
 mod architecture;
+mod doctor;
 mod documents;
 mod left_out;
 mod limits;
