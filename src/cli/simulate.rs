@@ -15,7 +15,8 @@ use crate::simulator::{self, Settings};
     after_help = "Example: bedrock-meter simulate --listen 127.0.0.1:9000 --bill-log bill.ndjson
 
 It accepts requests signed with AWS_ACCESS_KEY_ID=AKIASIMULATOREXAMPLE and
-AWS_SECRET_ACCESS_KEY=simulator/secret/EXAMPLEKEY, or any with --no-verify."
+AWS_SECRET_ACCESS_KEY=simulator/secret/EXAMPLEKEY, or with the API key of --bearer-key, or any with
+--no-verify."
 )]
 pub(super) struct SimulateArgs {
     /// Where to listen; port 0 takes a free one
@@ -27,6 +28,9 @@ pub(super) struct SimulateArgs {
     /// Accept any signature, or none
     #[arg(long)]
     no_verify: bool,
+    /// The Bedrock API key that it accepts as `Authorization: Bearer`
+    #[arg(long, default_value = "ABSKsimulatorEXAMPLE", value_name = "KEY")]
+    bearer_key: String,
     /// Seed of everything that is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -41,6 +45,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         bill_log: args.bill_log.clone(),
         verify: !args.no_verify,
+        bearer_key: args.bearer_key.clone(),
         faults_percent: args.faults,
         ..Settings::default()
     };

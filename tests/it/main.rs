@@ -9,6 +9,7 @@
 
 mod abort;
 mod architecture;
+mod bearer;
 mod documents;
 mod left_out;
 mod limits;
