@@ -90,7 +90,10 @@ impl ProxyPages {
         let gates = &self.gates;
         let now = gates.clock.now();
         let since = |then: Timestamp| Duration::from_millis(now.ms_since(then));
-        let expiry = gates.credentials.current(now).and_then(|c| c.expires_at);
+        let expiry = gates
+            .credentials
+            .current(now)
+            .and_then(|authority| authority.expires_at());
         Observed {
             period_costs: period_costs(&self.totals, now),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),

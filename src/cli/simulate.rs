@@ -15,8 +15,9 @@ use crate::simulator::{self, RefusedAction, Settings};
     after_help = "Example: bedrock-meter simulate --listen 127.0.0.1:9000 --bill-log bill.ndjson
 
 It accepts requests signed with AWS_ACCESS_KEY_ID=AKIASIMULATOREXAMPLE and
-AWS_SECRET_ACCESS_KEY=simulator/secret/EXAMPLEKEY, or any with --no-verify. It also plays the control plane and STS, and the failures that
-`bedrock-meter doctor` looks for:
+AWS_SECRET_ACCESS_KEY=simulator/secret/EXAMPLEKEY, or with the API key of --bearer-key, or any with
+--no-verify. It also plays the control plane and STS, and the failures that `bedrock-meter doctor`
+looks for:
 
   --refuse bedrock:InvokeModel=AccessDeniedException     no permission for one action
   --refuse '*=ThrottlingException'                       everything is throttled
@@ -35,6 +36,9 @@ pub(super) struct SimulateArgs {
     /// Accept any signature, or none
     #[arg(long)]
     no_verify: bool,
+    /// The Bedrock API key that it accepts as `Authorization: Bearer`
+    #[arg(long, default_value = "ABSKsimulatorEXAMPLE", value_name = "KEY")]
+    bearer_key: String,
     /// Seed of everything that is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -66,6 +70,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         bill_log: args.bill_log.clone(),
         verify: !args.no_verify,
+        bearer_key: args.bearer_key.clone(),
         faults_percent: args.faults,
         refused: args.refuse.clone(),
         clock_skew_seconds: args.clock_skew,

@@ -11,7 +11,7 @@ use super::field::Field;
 use super::problem::Problem;
 use super::settings::Settings;
 use crate::domain::{Region, Secret};
-use crate::upstream;
+use crate::upstream::{self, BearerKey, CredentialSettings};
 
 /// Everything that the settings do not agree on.
 pub(super) fn check(settings: &Settings) -> Vec<Problem> {
@@ -243,6 +243,12 @@ fn response_timeout(settings: &Settings) -> Vec<Problem> {
 /// A file that is missing now is missing at night as well.
 fn files(settings: &Settings) -> Vec<Problem> {
     let tls = settings.listener.tls.as_ref();
+    let bearer_key_file = match &settings.upstream.credentials {
+        CredentialSettings::Bearer(BearerKey::File(file)) => Some(file),
+        CredentialSettings::Bearer(BearerKey::Fixed(_))
+        | CredentialSettings::DefaultChain { .. }
+        | CredentialSettings::Static { .. } => None,
+    };
     let named = [
         (
             "listener.tls.certificate_file",
@@ -250,6 +256,7 @@ fn files(settings: &Settings) -> Vec<Problem> {
         ),
         ("listener.tls.key_file", tls.map(|tls| &tls.key_file)),
         ("upstream.ca_file", settings.upstream.ca_file.as_ref()),
+        ("upstream.credentials.bearer_key_file", bearer_key_file),
         (
             "prices.catalogue_file",
             settings.prices.catalogue_file.as_ref(),

@@ -404,6 +404,8 @@ mod tests {
             ("upstream.credentials", "secret_access_key_file"),
             ("upstream.credentials", "session_token_file"),
             ("telemetry.otlp", "authorization_file"),
+            ("upstream.credentials", "bearer_key"),
+            ("upstream.credentials", "bearer_key_file"),
         ] {
             forget(table, key);
         }

@@ -13,7 +13,7 @@ use crate::domain::{Secret, TenantId};
 use crate::identity::TenantSettings;
 use crate::proxy::{ListenerSettings, TlsSettings};
 use crate::relay::DrainSettings;
-use crate::upstream::CredentialSettings;
+use crate::upstream::{BearerKey, CredentialSettings};
 use crate::{admin, identity, ledger, pricing, telemetry, upstream};
 
 /// Binds the whole configuration.
@@ -185,6 +185,8 @@ struct Credentials {
     access_key_id: Option<String>,
     secret_access_key: Option<Secret>,
     session_token: Option<Secret>,
+    bearer_key: Option<Secret>,
+    bearer_key_file: Option<PathBuf>,
 }
 
 impl From<CredentialSettings> for Credentials {
@@ -199,10 +201,18 @@ impl From<CredentialSettings> for Credentials {
                 secret_access_key,
                 session_token,
             } => Self {
-                profile: None,
                 access_key_id: Some(access_key_id),
                 secret_access_key: Some(secret_access_key),
                 session_token,
+                ..Self::default()
+            },
+            CredentialSettings::Bearer(BearerKey::Fixed(key)) => Self {
+                bearer_key: Some(key),
+                ..Self::default()
+            },
+            CredentialSettings::Bearer(BearerKey::File(file)) => Self {
+                bearer_key_file: Some(file),
+                ..Self::default()
             },
         }
     }
@@ -214,12 +224,18 @@ fn credentials<F: Form>(form: &mut F, settings: &mut CredentialSettings) {
     form.optional("access_key_id", &mut written.access_key_id);
     form.secret("secret_access_key", &mut written.secret_access_key);
     form.secret("session_token", &mut written.session_token);
+    // No `secret`: that reads a file once, and this one is read again while calls go on.
+    form.optional("bearer_key", &mut written.bearer_key);
+    form.optional("bearer_key_file", &mut written.bearer_key_file);
     if let Some(whole) = whole_credentials(form, written) {
         *settings = whole;
     }
 }
 
 fn whole_credentials<F: Form>(form: &mut F, written: Credentials) -> Option<CredentialSettings> {
+    if written.bearer_key.is_some() || written.bearer_key_file.is_some() {
+        return bearer_key(form, written);
+    }
     match (written.access_key_id, written.secret_access_key) {
         (Some(_), Some(_)) if written.profile.is_some() => {
             let mend = "keep the profile, or the access key";
@@ -250,6 +266,30 @@ fn whole_credentials<F: Form>(form: &mut F, written: Credentials) -> Option<Cred
             profile: written.profile,
         }),
     }
+}
+
+/// A key takes the place of all that could sign.
+fn bearer_key<F: Form>(form: &mut F, written: Credentials) -> Option<CredentialSettings> {
+    let signs = written.profile.is_some()
+        || written.access_key_id.is_some()
+        || written.secret_access_key.is_some()
+        || written.session_token.is_some();
+    let key = match (written.bearer_key, written.bearer_key_file) {
+        (Some(_), Some(_)) => {
+            let mend = "keep one of the two";
+            form.problem("bearer_key_file", "bearer_key is set as well", mend);
+            return None;
+        }
+        (_, Some(file)) if !signs => BearerKey::File(file),
+        (Some(key), None) if !signs => BearerKey::Fixed(key),
+        (_, file) => {
+            let key = file.map_or("bearer_key", |_| "bearer_key_file");
+            let mend = "keep the Bedrock API key, or what signs";
+            form.problem(key, "a profile or an access key is set as well", mend);
+            return None;
+        }
+    };
+    Some(CredentialSettings::Bearer(key))
 }
 
 fn drain<F: Form>(form: &mut F, s: &mut DrainSettings) {

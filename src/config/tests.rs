@@ -596,6 +596,26 @@ fn keys_that_belong_together_are_judged_together() {
 }
 
 #[test]
+fn a_bearer_key_takes_the_place_of_all_that_signs() {
+    let credentials = |keys: &str| format!("[upstream.credentials]\n{keys}");
+    check(
+        &credentials("profile = \"p\"\nbearer_key = \"k\""),
+        "upstream.credentials.bearer_key",
+        "keep the Bedrock API key, or",
+    );
+    check(
+        &credentials("bearer_key = \"k\"\nbearer_key_file = \"/nowhere\""),
+        "upstream.credentials.bearer_key_file",
+        "bearer_key is set as well",
+    );
+    check(
+        &credentials("bearer_key_file = \"/nowhere\""),
+        "upstream.credentials.bearer_key_file",
+        "cannot be read",
+    );
+}
+
+#[test]
 fn a_text_that_is_no_toml_is_one_problem_with_its_line() {
     check("[listener]\n\nlisten = \n", "line 3", "this is not TOML");
     check("a = 1\na = 2\n", "line 2", "this is not TOML");
@@ -634,7 +654,10 @@ fn the_explanation_masks_secrets() {
          [telemetry.otlp]\nauthorization = \"s3cret7\"\nheaders.key = \"s3cret8\"",
     );
     let shown = format!("{}{read:?}", explain(&read));
+    let key = settings("[upstream.credentials]\nbearer_key = \"s3cret7\"");
+    let shown = format!("{shown}{}{key:?}", explain(&key));
     assert!(!shown.contains("s3cret"), "{shown}");
+    assert!(shown.contains("bearer_key = \"***\"\n"), "{shown}");
     assert!(shown.contains("token = \"***\"\n"), "{shown}");
     assert!(
         shown.contains("proxy = \"http://***@proxy.example:1\"\n"),

@@ -3,26 +3,31 @@
 use super::finding::Finding;
 use super::visit::Patient;
 use crate::aws::Credentials;
-use crate::upstream::{CredentialSettings, load_credentials};
+use crate::upstream::{Authority, CredentialSettings, load_authority};
 
 const CHECK: &str = "credentials";
 
-pub(super) async fn check(patient: &Patient<'_>) -> (Finding, Option<Credentials>) {
+pub(super) async fn check(patient: &Patient<'_>) -> (Finding, Option<Authority>) {
     let settings = &patient.upstream.credentials;
-    let credentials = match load_credentials(settings).await {
-        Ok(credentials) => credentials,
-        Err(why) => {
-            return (
-                Finding::failed(CHECK, first_line(&why), mend(settings)),
-                None,
-            );
+    match load_authority(settings).await {
+        Ok(Authority::SigV4(credentials)) => check_expiry(patient, credentials),
+        Ok(key @ Authority::Bearer(_)) => {
+            let seen = "a Bedrock API key, whose end is not known";
+            (Finding::ok(CHECK, seen), Some(key))
         }
-    };
+        Err(why) => {
+            let finding = Finding::failed(CHECK, first_line(&why), mend(settings));
+            (finding, None)
+        }
+    }
+}
+
+fn check_expiry(patient: &Patient<'_>, credentials: Credentials) -> (Finding, Option<Authority>) {
     let name = shortened(&credentials.access_key_id);
     let Some(expires_at) = credentials.expires_at else {
         return (
             Finding::ok(CHECK, format!("access key {name}")),
-            Some(credentials),
+            Some(Authority::SigV4(credentials)),
         );
     };
     let seen = format!("access key {name}, valid until {expires_at}");
@@ -30,13 +35,17 @@ pub(super) async fn check(patient: &Patient<'_>) -> (Finding, Option<Credentials
         let seen = format!("access key {name} expired at {expires_at}");
         return (Finding::failed(CHECK, seen, RENEW), None);
     }
-    (Finding::ok(CHECK, seen), Some(credentials))
+    (
+        Finding::ok(CHECK, seen),
+        Some(Authority::SigV4(credentials)),
+    )
 }
 
 fn mend(settings: &CredentialSettings) -> String {
     let profile = match settings {
         CredentialSettings::DefaultChain { profile } => profile.as_deref(),
         CredentialSettings::Static { .. } => None,
+        CredentialSettings::Bearer(_) => return NEW_KEY.to_owned(),
     };
     match profile {
         Some(profile) => format!(
@@ -67,6 +76,7 @@ fn first_line(why: &str) -> String {
 }
 
 const SAID_CHARACTERS_MAX: usize = 200;
+const NEW_KEY: &str = "set upstream.credentials.bearer_key or bearer_key_file to a Bedrock API key";
 const RENEW: &str = "renew them: log in again (`aws sso login`), or let a role give them";
 
 #[cfg(test)]

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
 use super::finding::Finding;
 use super::visit::Patient;
-use crate::aws::{Credentials, Plane, Scope, Signable, Signer, error_class, hex, sts_url};
+use crate::aws::{Plane, Scope, Signable, Signer, error_class, hex, sts_url};
 use crate::domain::{Clock, Region, Timestamp};
-use crate::upstream::{Exchange, Patience, Pool, RequestBody, Target, Targets, UpstreamError};
+use crate::upstream::{
+    Authority, Exchange, Patience, Pool, RequestBody, Target, Targets, UpstreamError,
+};
 
 /// The way to the three hosts of one region.
 pub(super) struct Road<'a> {
@@ -23,8 +25,8 @@ pub(super) struct Road<'a> {
     pub(super) sts: Target,
     /// How far AWS's clock is ahead of ours.
     pub(super) skew_ms: i64,
-    /// With which requests are signed; none: they are not.
-    pub(super) credentials: Option<Credentials>,
+    /// What requests are signed with, or the key they carry; none: they go without.
+    pub(super) authority: Option<Authority>,
     pub(super) clock: &'a dyn Clock,
     pool: Arc<Pool>,
     signer: Signer,
@@ -101,7 +103,7 @@ impl<'a> Road<'a> {
             control: target(Plane::Control)?,
             sts: Target::new(&sts).map_err(|error| failed(error.to_string()))?,
             skew_ms: 0,
-            credentials: None,
+            authority: None,
             clock: patient.clock,
             pool: Arc::new(Pool::new(settings).map_err(|error| failed(error.to_string()))?),
             signer: Signer::default(),
@@ -160,7 +162,10 @@ impl<'a> Road<'a> {
         if let Some(content_type) = ask.content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        if let Some(credentials) = &self.credentials {
+        if let Some(Authority::Bearer(key)) = &self.authority {
+            headers.insert(AUTHORIZATION, key.clone());
+        }
+        if let Some(Authority::SigV4(credentials)) = &self.authority {
             let now = self.clock.now().unix_ms().saturating_add(self.skew_ms);
             let signable = Signable {
                 method: ask.method.as_str(),

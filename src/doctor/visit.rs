@@ -3,9 +3,9 @@
 use super::finding::{Finding, State};
 use super::road::Road;
 use super::{clock, credentials, identity, ledger, models, permissions, prices, reach, region};
-use crate::aws::Credentials;
 use crate::domain::{Clock, Region};
 use crate::pricing::Catalogue;
+use crate::upstream::Authority;
 
 /// What is examined.
 pub struct Patient<'a> {
@@ -26,16 +26,16 @@ pub struct Patient<'a> {
 /// Makes every check. No charge is caused.
 pub async fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let (finding, credentials) = credentials::check(patient).await;
+    let (finding, authority) = credentials::check(patient).await;
     findings.push(finding);
-    examine_aws(patient, credentials, &mut findings).await;
+    examine_aws(patient, authority, &mut findings).await;
     findings.push(ledger::check(patient.ledger));
     findings
 }
 
 async fn examine_aws(
     patient: &Patient<'_>,
-    credentials: Option<Credentials>,
+    authority: Option<Authority>,
     findings: &mut Vec<Finding>,
 ) {
     findings.push(region::check(patient));
@@ -58,11 +58,16 @@ async fn examine_aws(
     findings.push(finding);
     // What follows is signed with AWS's time, so that a wrong clock hides nothing else.
     road.skew_ms = skew_ms;
-    let Some(credentials) = credentials else {
+    let Some(authority) = authority else {
         return skip(findings, &AFTER_CLOCK, "there are no credentials");
     };
-    road.credentials = Some(credentials);
-    findings.push(identity::check(&road).await);
+    let signs = matches!(authority, Authority::SigV4(_));
+    road.authority = Some(authority);
+    findings.push(if signs {
+        identity::check(&road).await
+    } else {
+        Finding::skipped("identity", "an API key does not tell whose it is")
+    });
     if failed(findings) {
         return skip(
             findings,

@@ -19,7 +19,7 @@ use super::settings::PriceUnknown;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
 use super::skew;
 use super::world::{Gates, World};
-use crate::aws::{Credentials, Plane, Scope, Signable, Signer, hex, parse_model_ref};
+use crate::aws::{Plane, Scope, Signable, Signer, hex, parse_model_ref};
 use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
     ServiceTier, Timestamp, Usage,
@@ -31,7 +31,7 @@ use crate::pricing::{Endpoint, Terms};
 use crate::relay::{Gathered, discard, filter_answer, gather};
 use crate::routing::{Route, claimed_region, route};
 use crate::telemetry::Origin;
-use crate::upstream::{Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
+use crate::upstream::{Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
 
 /// Serves the calls of one worker.
 pub struct Service {
@@ -113,7 +113,7 @@ impl Service {
                 return Err(refusal);
             }
         };
-        let gathered = gather(body, &gates.bodies).await;
+        let gathered = gather(body, &gates.bodies, gates.credentials.signs()).await;
         let gathered = gathered.map_err(|error| Refusal::from(&error))?;
         let _buffered = gates.metrics.buffered(gathered.length);
         let begun = Instant::now();
@@ -191,8 +191,8 @@ impl Service {
         let gates = &*self.gates;
         let tenant = call.tenant.clone();
         let call_id = call.call_id;
-        let credentials = gates.credentials.wait(gates.clock.now()).await;
-        let credentials = credentials.ok_or_else(|| no_credentials().of(&tenant))?;
+        let authority = gates.credentials.wait(gates.clock.now()).await;
+        let authority = authority.ok_or_else(|| no_credentials().of(&tenant))?;
         let outgoing = Outgoing {
             method,
             headers,
@@ -200,10 +200,14 @@ impl Service {
             target,
             path,
             query,
-            sha256: hex(&gathered.sha256),
+            sha256: gathered
+                .sha256
+                .as_ref()
+                .map(|hash| hex(hash))
+                .unwrap_or_default(),
         };
         let skew_ms = gates.skew_ms.load(Ordering::Relaxed);
-        let signed = self.sign(&outgoing, &credentials, skew_ms, gathered.pieces.clone())?;
+        let signed = self.sign(&outgoing, &authority, skew_ms, gathered.pieces.clone())?;
 
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
@@ -225,7 +229,7 @@ impl Service {
         let overhead = begun.elapsed();
         let resend = Resend {
             outgoing,
-            credentials,
+            authority,
             skew_ms,
         };
         let live = Live::new(
@@ -273,7 +277,7 @@ impl Service {
                 None => std::task::Poll::Pending,
             });
             let again = match head.await {
-                Ok(parts) if !clock_corrected && self.corrects_clock(&parts, resend.skew_ms) => {
+                Ok(parts) if !clock_corrected && self.corrects_clock(&parts, resend) => {
                     clock_corrected = true;
                     let Some(signed) = self.resign(resend, gathered) else {
                         return Ok(parts);
@@ -305,9 +309,13 @@ impl Service {
         }
     }
 
-    /// `signed_with` is the skew that the refused call knew: others may have learned more since.
-    fn corrects_clock(&self, parts: &response::Parts, signed_with: i64) -> bool {
-        let skew = skew::of_refusal(parts, self.gates.clock.now(), signed_with);
+    /// A key has no time. The skew is compared with the one that the refused call was signed
+    /// with: others may have learned more since.
+    fn corrects_clock(&self, parts: &response::Parts, resend: &Resend<'_>) -> bool {
+        if matches!(resend.authority, Authority::Bearer(_)) {
+            return false;
+        }
+        let skew = skew::of_refusal(parts, self.gates.clock.now(), resend.skew_ms);
         if let Some(skew_ms) = skew {
             tracing::warn!(
                 event = "clock_skew",
@@ -322,18 +330,18 @@ impl Service {
     fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Option<Request<RequestBody>> {
         let Resend {
             outgoing,
-            credentials,
+            authority,
             skew_ms: _,
         } = resend;
         let skew_ms = self.gates.skew_ms.load(Ordering::Relaxed);
-        self.sign(outgoing, credentials, skew_ms, gathered.pieces.clone())
+        self.sign(outgoing, authority, skew_ms, gathered.pieces.clone())
             .ok()
     }
 
     fn sign(
         &self,
         outgoing: &Outgoing<'_>,
-        credentials: &Credentials,
+        authority: &Authority,
         skew_ms: i64,
         pieces: Vec<Bytes>,
     ) -> Result<Request<RequestBody>, Refusal> {
@@ -359,8 +367,15 @@ impl Service {
             service: SIGNING_NAME,
         };
         let mut headers = headers.clone();
-        self.signer
-            .sign(signable, &mut headers, scope, credentials, now);
+        match authority {
+            Authority::SigV4(credentials) => {
+                self.signer
+                    .sign(signable, &mut headers, scope, credentials, now);
+            }
+            Authority::Bearer(key) => {
+                headers.insert(header::AUTHORIZATION, key.clone());
+            }
+        }
         let uri: Cow<'_, str> = match query {
             Some(query) => format!("{path}?{query}").into(),
             None => path.into(),
@@ -422,7 +437,7 @@ struct Outgoing<'a> {
 /// What it takes to sign a call again.
 struct Resend<'a> {
     outgoing: Outgoing<'a>,
-    credentials: Credentials,
+    authority: Authority,
     /// The clock skew it was signed with.
     skew_ms: i64,
 }

@@ -1,5 +1,5 @@
-//! Gathers a request body: in pieces as they come, hashed on the way, within limits. Only small
-//! pieces are joined.
+//! Gathers a request body: in pieces as they come, hashed on the way where a signature needs it,
+//! within limits. Only small pieces are joined.
 //!
 //! A signature upstream needs the hash of the whole body, so the body must be here before the
 //! first byte leaves. What is held at once, over all calls, is limited in bytes; room is taken
@@ -36,8 +36,8 @@ pub struct Gathered {
     pub pieces: Vec<Bytes>,
     /// Its length in bytes.
     pub length: usize,
-    /// Its SHA-256.
-    pub sha256: [u8; 32],
+    /// Its SHA-256, where it was asked for.
+    pub sha256: Option<[u8; 32]>,
     room: Option<OwnedSemaphorePermit>,
 }
 
@@ -61,12 +61,16 @@ pub enum GatherError {
     Broken(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Reads a body to its end.
+/// Reads a body to its end, and hashes it where a signature will need that.
 ///
 /// # Errors
 /// When it is too long (then it is read on and thrown away for a while, so that the sender hears
 /// the answer instead of a reset), silent, broken, or when there is no room for it.
-pub async fn gather<B>(mut body: B, limits: &GatherLimits) -> Result<Gathered, GatherError>
+pub async fn gather<B>(
+    mut body: B,
+    limits: &GatherLimits,
+    for_signature: bool,
+) -> Result<Gathered, GatherError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -90,7 +94,7 @@ where
     let mut pieces = Vec::new();
     let mut joined = BytesMut::new();
     let mut length = 0_usize;
-    let mut hasher = Hasher::new(&SHA256);
+    let mut hasher = for_signature.then(|| Hasher::new(&SHA256));
     while let Some(piece) = next_piece(&mut body, limits.silence_max).await? {
         length = length.saturating_add(piece.len());
         if length > limit {
@@ -104,12 +108,13 @@ where
         ) {
             room.merge(more);
         }
-        hasher.update(&piece);
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&piece);
+        }
         keep(&mut pieces, &mut joined, piece);
     }
     flush(&mut pieces, &mut joined);
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(hasher.finish().as_ref());
+    let sha256 = hasher.and_then(|hasher| hasher.finish().as_ref().try_into().ok());
     Ok(Gathered {
         pieces,
         length,
@@ -225,11 +230,12 @@ mod tests {
         });
         let limits = limits(10, 10);
         let body = StreamBody::new(futures_util::stream::iter(pieces));
-        let mut gathered = gather(body, &limits).await.unwrap();
+        let mut gathered = gather(body, &limits, true).await.unwrap();
         assert_eq!(gathered.pieces.concat(), b"abc");
         assert_eq!(gathered.length, 3);
         // SHA-256 of "abc": FIPS 180-4, appendix B.1.
-        assert_eq!(gathered.sha256[..4], [0xba, 0x78, 0x16, 0xbf]);
+        let sha256 = gathered.sha256.unwrap();
+        assert_eq!(sha256[..4], [0xba, 0x78, 0x16, 0xbf]);
         assert_eq!(limits.room.available_permits(), 7);
         gathered.release();
         assert_eq!(limits.room.available_permits(), 10);
@@ -246,7 +252,10 @@ mod tests {
             .into_iter()
             .map(|bytes| Ok::<_, std::io::Error>(http_body::Frame::data(bytes)));
         let body = StreamBody::new(futures_util::stream::iter(frames));
-        let gathered = gather(body, &limits(100_000, 100_000)).await.unwrap();
+        let gathered = gather(body, &limits(100_000, 100_000), false)
+            .await
+            .unwrap();
+        assert_eq!(gathered.sha256, None);
         let lengths: Vec<usize> = gathered.pieces.iter().map(Bytes::len).collect();
         assert_eq!(lengths, [1, 2999, 5000, 2, 5000]);
         assert_eq!(gathered.pieces.concat(), whole);
@@ -255,8 +264,10 @@ mod tests {
     #[tokio::test]
     async fn the_last_allowed_byte_passes_and_the_next_does_not() {
         let limits = limits(4, 100);
-        assert!(gather(Full::from("1234"), &limits).await.is_ok());
-        let error = gather(Full::from("12345"), &limits).await.unwrap_err();
+        assert!(gather(Full::from("1234"), &limits, true).await.is_ok());
+        let error = gather(Full::from("12345"), &limits, true)
+            .await
+            .unwrap_err();
         assert!(matches!(error, GatherError::TooLong { limit: 4 }));
         assert_eq!(limits.room.available_permits(), 100);
     }
@@ -264,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_without_room_is_refused_in_the_end() {
         let limits = limits(100, 3);
-        let error = gather(Full::from("1234"), &limits).await.unwrap_err();
+        let error = gather(Full::from("1234"), &limits, true).await.unwrap_err();
         assert!(matches!(error, GatherError::NoRoom));
     }
 }

@@ -82,6 +82,8 @@ pub struct Settings {
     pub access_key_id: String,
     /// Its secret.
     pub secret_access_key: String,
+    /// The one Bedrock API key that may call, as `Authorization: Bearer`.
+    pub bearer_key: String,
     /// The regions that a signature may be scoped to; empty accepts any.
     pub regions: Vec<String>,
     /// Of 100 generations, how many fail in a way that is drawn.
@@ -105,6 +107,7 @@ impl Default for Settings {
             verify: true,
             access_key_id: "AKIASIMULATOREXAMPLE".to_owned(),
             secret_access_key: "simulator/secret/EXAMPLEKEY".to_owned(),
+            bearer_key: "ABSKsimulatorEXAMPLE".to_owned(),
             regions: Vec::new(),
             faults_percent: 0,
             think_time: Duration::ZERO,

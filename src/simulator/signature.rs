@@ -1,4 +1,5 @@
-//! Checks a SigV4 signature: the request is signed again by the AWS crate and compared.
+//! Checks a SigV4 signature: the request is signed again by the AWS crate and compared. Or a
+//! Bedrock API key, which takes the place of all that: such a request may carry nothing signed.
 
 use std::time::SystemTime;
 
@@ -48,8 +49,11 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Refuses a request that is not signed as it must be.
+/// Refuses a request that is neither signed as it must be nor carries the API key.
 pub(super) fn verify(settings: &Settings, request: &Request) -> Result<(), Refusal> {
+    if let Some(key) = bearer(request) {
+        return check_key(settings, request, key);
+    }
     let Some(claim) = Claim::read(&request.headers) else {
         let message = "Missing Authentication Token";
         return Err(Refusal::new(
@@ -78,6 +82,24 @@ fn service_of(request: &Request) -> &'static str {
     } else {
         "bedrock"
     }
+}
+
+fn bearer(request: &Request) -> Option<&str> {
+    request.header("authorization")?.strip_prefix("Bearer ")
+}
+
+fn check_key(settings: &Settings, request: &Request, key: &str) -> Result<(), Refusal> {
+    let signed = ["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
+    if signed.iter().any(|name| request.header(name).is_some()) {
+        return Err(Refusal::signature(
+            "A request with an API key is not signed.",
+        ));
+    }
+    if key != settings.bearer_key {
+        let message = "Authentication failed: Please make sure your API Key is valid.";
+        return Err(Refusal::new(403, "AccessDeniedException", message));
+    }
+    Ok(())
 }
 
 fn check_claim(settings: &Settings, claim: &Claim<'_>, service: &str) -> Result<(), Refusal> {

@@ -1,4 +1,5 @@
-//! The proxy's own AWS credentials: loaded once, refreshed ahead, served from memory.
+//! The proxy's own AWS credentials, or its Bedrock API key: loaded once, refreshed ahead, served
+//! from memory.
 //!
 //! One task loads them, so there is never more than one load at a time; calls read a snapshot.
 //! The SDK's chain has no cache of its own.
@@ -8,36 +9,59 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_types::error::display::DisplayErrorContext;
+use http::HeaderValue;
 use tokio::sync::watch;
 
-use super::settings::CredentialSettings;
+use super::bearer;
+use super::settings::{BearerKey, CredentialSettings};
 use crate::aws::Credentials;
 use crate::domain::{Clock, Timestamp};
+
+/// What makes Bedrock take a request of ours.
+#[derive(Clone, Debug)]
+pub enum Authority {
+    /// A signature with these credentials.
+    SigV4(Credentials),
+    /// This `Authorization` header: a Bedrock API key. Nothing is signed, so nothing is hashed.
+    Bearer(HeaderValue),
+}
+
+impl Authority {
+    /// When it ends, where that is known.
+    pub const fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::SigV4(credentials) => credentials.expires_at,
+            Self::Bearer(_) => None,
+        }
+    }
+}
 
 /// The credentials of this process, as last loaded.
 #[derive(Clone)]
 pub struct CredentialStore {
-    current: watch::Receiver<Option<Credentials>>,
+    current: watch::Receiver<Option<Authority>>,
+    signs: bool,
 }
 
-/// The credentials of the settings, loaded now and once, expired or not.
+/// The credentials or the key of the settings, loaded now and once, expired or not.
 ///
 /// # Errors
 /// Why there are none, in words, without secrets.
-pub async fn load_credentials(settings: &CredentialSettings) -> Result<Credentials, String> {
+pub async fn load_authority(settings: &CredentialSettings) -> Result<Authority, String> {
     Source::open(settings).await.load().await
 }
 
 /// Loads credentials and puts them where [`CredentialStore`] reads them.
 pub struct CredentialRefresher {
     source: Source,
-    publish: watch::Sender<Option<Credentials>>,
+    publish: watch::Sender<Option<Authority>>,
     clock: Arc<dyn Clock>,
 }
 
 enum Source {
     Static(Credentials),
     Chain(SharedCredentialsProvider),
+    Bearer(BearerKey),
     /// The chain offers nothing at all.
     Nothing,
 }
@@ -50,8 +74,9 @@ impl CredentialStore {
     ) -> (Self, CredentialRefresher) {
         let (publish, current) = watch::channel(None);
         let source = Source::open(settings).await;
+        let signs = !matches!(source, Source::Bearer(_));
         (
-            Self { current },
+            Self { current, signs },
             CredentialRefresher {
                 source,
                 publish,
@@ -60,15 +85,20 @@ impl CredentialStore {
         )
     }
 
+    /// Whether requests are signed, so that their bodies must be hashed first.
+    pub const fn signs(&self) -> bool {
+        self.signs
+    }
+
     /// Credentials that have not expired, without waiting.
-    pub fn current(&self, now: Timestamp) -> Option<Credentials> {
+    pub fn current(&self, now: Timestamp) -> Option<Authority> {
         let current = self.current.borrow();
-        let valid = |c: &&Credentials| c.expires_at.is_none_or(|at| at > now);
+        let valid = |c: &&Authority| c.expires_at().is_none_or(|at| at > now);
         current.as_ref().filter(valid).cloned()
     }
 
     /// Credentials, waiting for the first load for a short while.
-    pub async fn wait(&self, now: Timestamp) -> Option<Credentials> {
+    pub async fn wait(&self, now: Timestamp) -> Option<Authority> {
         if let Some(credentials) = self.current(now) {
             return Some(credentials);
         }
@@ -87,26 +117,38 @@ impl CredentialRefresher {
     pub async fn run(self) {
         let mut pause_after_failure = FAILURE_PAUSE_MIN;
         loop {
-            let pause = match self.source.load().await {
-                Ok(credentials) => {
-                    pause_after_failure = FAILURE_PAUSE_MIN;
-                    let pause = self.until_refresh(credentials.expires_at);
-                    self.publish.send_replace(Some(credentials));
-                    pause
-                }
-                Err(why) => {
-                    tracing::warn!(event = "credentials_unavailable", why, "no AWS credentials");
-                    pause_after_failure = (pause_after_failure * 2).min(FAILURE_PAUSE_MAX);
-                    pause_after_failure
-                }
+            let pause = if let Some(pause) = self.reload().await {
+                pause_after_failure = FAILURE_PAUSE_MIN;
+                pause
+            } else {
+                pause_after_failure = (pause_after_failure * 2).min(FAILURE_PAUSE_MAX);
+                pause_after_failure
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    fn until_refresh(&self, expires_at: Option<Timestamp>) -> Duration {
-        let Some(expires_at) = expires_at else {
-            return RELOAD_LASTING;
+    /// Loads once; how long that lasts, or nothing when it failed and the old ones stay.
+    async fn reload(&self) -> Option<Duration> {
+        match self.source.load().await {
+            Ok(authority) => {
+                let lasts = self.until_refresh(&authority);
+                self.publish.send_replace(Some(authority));
+                Some(lasts)
+            }
+            Err(why) => {
+                tracing::warn!(event = "credentials_unavailable", why, "no AWS credentials");
+                None
+            }
+        }
+    }
+
+    fn until_refresh(&self, authority: &Authority) -> Duration {
+        let Some(expires_at) = authority.expires_at() else {
+            return match authority {
+                Authority::SigV4(_) => RELOAD_LASTING,
+                Authority::Bearer(_) => RELOAD_KEY,
+            };
         };
         let left = Duration::from_millis(expires_at.ms_since(self.clock.now()));
         left.saturating_sub(REFRESH_AHEAD).max(FAILURE_PAUSE_MIN)
@@ -117,6 +159,7 @@ impl Source {
     async fn open(settings: &CredentialSettings) -> Self {
         let profile = match settings {
             CredentialSettings::DefaultChain { profile } => profile,
+            CredentialSettings::Bearer(key) => return Self::Bearer(key.clone()),
             CredentialSettings::Static {
                 access_key_id,
                 secret_access_key,
@@ -141,13 +184,14 @@ impl Source {
             .map_or(Self::Nothing, Self::Chain)
     }
 
-    async fn load(&self) -> Result<Credentials, String> {
+    async fn load(&self) -> Result<Authority, String> {
         match self {
-            Self::Static(credentials) => Ok(credentials.clone()),
+            Self::Static(credentials) => Ok(Authority::SigV4(credentials.clone())),
+            Self::Bearer(key) => bearer::authorization(key).map(Authority::Bearer),
             Self::Chain(chain) => {
                 let loaded = chain.provide_credentials().await;
                 loaded
-                    .map(|credentials| from_sdk(&credentials))
+                    .map(|credentials| Authority::SigV4(from_sdk(&credentials)))
                     .map_err(|error| DisplayErrorContext(error).to_string())
             }
             Self::Nothing => Err("the AWS default chain offers no provider".to_owned()),
@@ -174,5 +218,53 @@ const FIRST_LOAD_WAIT_MAX: Duration = Duration::from_secs(5);
 const REFRESH_AHEAD: Duration = Duration::from_mins(5);
 /// Credentials without expiry are read again, as the SDKs do.
 const RELOAD_LASTING: Duration = Duration::from_mins(15);
+/// A key in a file: small enough to be read often, so that a new one is soon in use.
+const RELOAD_KEY: Duration = Duration::from_secs(5);
 const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Secret, SystemClock};
+
+    fn key(authority: Option<Authority>) -> Option<Vec<u8>> {
+        match authority? {
+            Authority::Bearer(value) => Some(value.as_bytes().to_vec()),
+            Authority::SigV4(_) => None,
+        }
+    }
+
+    async fn opened(key: BearerKey) -> (CredentialStore, CredentialRefresher) {
+        let settings = CredentialSettings::Bearer(key);
+        CredentialStore::open(&settings, Arc::new(SystemClock)).await
+    }
+
+    #[tokio::test]
+    async fn a_fixed_key_is_served_and_needs_no_hash() {
+        let (store, refresher) = opened(BearerKey::Fixed(Secret::new("ABSKfixed"))).await;
+        let now = Timestamp::from_unix_ms(0);
+        assert!(!store.signs() && store.current(now).is_none());
+        let load = tokio::spawn(refresher.run());
+        assert_eq!(key(store.wait(now).await).unwrap(), b"Bearer ABSKfixed");
+        load.abort();
+    }
+
+    #[tokio::test]
+    async fn a_changed_file_replaces_the_key_and_a_bad_one_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("key");
+        std::fs::write(&file, "first\n").unwrap();
+        let (store, refresher) = opened(BearerKey::File(file.clone())).await;
+        let now = Timestamp::from_unix_ms(0);
+        refresher.reload().await;
+        assert_eq!(key(store.current(now)).unwrap(), b"Bearer first");
+        std::fs::write(&file, "").unwrap();
+        let pause = refresher.reload().await;
+        assert_eq!(pause, None);
+        assert_eq!(key(store.current(now)).unwrap(), b"Bearer first");
+        std::fs::write(&file, "second\n").unwrap();
+        assert_eq!(refresher.reload().await, Some(RELOAD_KEY));
+        assert_eq!(key(store.current(now)).unwrap(), b"Bearer second");
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! This room knows nothing of callers, prices or ledgers.
 
+mod bearer;
 mod connect;
 mod credentials;
 mod error;
@@ -12,10 +13,10 @@ mod settings;
 mod target;
 
 pub use connect::TrustError;
-pub use credentials::{CredentialRefresher, CredentialStore, load_credentials};
+pub use credentials::{Authority, CredentialRefresher, CredentialStore, load_authority};
 pub use error::UpstreamError;
 pub use exchange::{Exchange, Failed, Patience};
 pub use pool::Pool;
 pub use request_body::RequestBody;
-pub use settings::{CredentialSettings, HttpProxy, Settings};
+pub use settings::{BearerKey, CredentialSettings, HttpProxy, Settings};
 pub use target::{InvalidTarget, Target, Targets};

@@ -35,7 +35,7 @@ pub struct Settings {
     pub pool_idle_per_host: usize,
     /// How long an idle connection is kept.
     pub pool_idle_timeout: Duration,
-    /// With which credentials requests are signed.
+    /// With which credentials requests are signed, or which key they carry.
     pub credentials: CredentialSettings,
 }
 
@@ -74,7 +74,7 @@ pub struct HttpProxy {
     pub user_info: Option<Secret>,
 }
 
-/// With which credentials requests are signed.
+/// With which credentials requests are signed, or which key they carry instead of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialSettings {
     /// The AWS default chain: environment, profile files, container and instance roles.
@@ -91,6 +91,17 @@ pub enum CredentialSettings {
         /// The session token of temporary credentials.
         session_token: Option<Secret>,
     },
+    /// A Bedrock API key, sent as `Authorization: Bearer`.
+    Bearer(BearerKey),
+}
+
+/// Where the Bedrock API key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BearerKey {
+    /// This one, which never changes.
+    Fixed(Secret),
+    /// In this file, which is read again: a short-term key lives 12 hours at most.
+    File(PathBuf),
 }
 
 impl Default for CredentialSettings {

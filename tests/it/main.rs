@@ -9,6 +9,7 @@
 
 mod abort;
 mod architecture;
+mod bearer;
 mod doctor;
 mod documents;
 mod left_out;
