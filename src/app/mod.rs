@@ -2,12 +2,15 @@
 
 mod acceptor;
 mod connection;
+mod follow;
 mod pages;
 mod prefixed;
 mod pseudonym_key;
+mod reload;
 mod server;
 mod stall;
 mod tls;
 mod worker;
 
+pub use follow::Load;
 pub use server::Server;

@@ -90,13 +90,14 @@ impl ProxyPages {
         let gates = &self.gates;
         let now = gates.clock.now();
         let since = |then: Timestamp| Duration::from_millis(now.ms_since(then));
+        let world = gates.world.load();
         let expiry = gates.credentials.current(now).and_then(|c| c.expires_at);
         Observed {
             period_costs: period_costs(&self.totals, now),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
-            catalogue_version: Some(Arc::clone(gates.world.catalogue.version())),
-            catalogue_age: gates.world.catalogue.as_of().map(since),
+            catalogue_version: Some(Arc::clone(world.catalogue.version())),
+            catalogue_age: world.catalogue.as_of().map(since),
             credentials_expire_in: expiry.map(|at| Duration::from_millis(at.ms_since(now))),
             cost_basis: Some(COST_BASIS),
         }
@@ -115,7 +116,7 @@ impl LastMetrics {
         Self {
             metrics: Arc::clone(&pages.gates.metrics),
             totals: Arc::clone(&pages.totals),
-            catalogue_version: Arc::clone(pages.gates.world.catalogue.version()),
+            catalogue_version: Arc::clone(pages.gates.world.load().catalogue.version()),
         }
     }
 

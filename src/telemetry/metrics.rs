@@ -17,7 +17,7 @@ use super::observed::{self, Observed, PeriodSums};
 use super::settled::Recorder;
 use super::timing::Timing;
 use super::{Settings, TelemetryError};
-use crate::domain::{Entry, TenantId, Usd};
+use crate::domain::{Entry, TenantId, Timestamp, Usd};
 
 const COMMIT_SECONDS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
@@ -36,6 +36,11 @@ pub struct Metrics {
     ledger_entries: IntCounter,
     ledger_errors: IntCounterVec,
     ledger_commit: HistogramVec,
+    config_reloads: IntCounterVec,
+    /// Without labels; their one series begins when a configuration is in force.
+    config_failed: IntGaugeVec,
+    config_success: IntGaugeVec,
+    config_waiting: IntGaugeVec,
 }
 
 impl Metrics {
@@ -58,6 +63,10 @@ impl Metrics {
             ledger_entries: maker.counter(define::LEDGER_ENTRIES)?,
             ledger_errors: maker.counters(define::LEDGER_ERRORS)?,
             ledger_commit: maker.histograms(define::LEDGER_COMMIT, COMMIT_SECONDS)?,
+            config_failed: maker.gauges(define::CONFIG_FAILED)?,
+            config_success: maker.gauges(define::CONFIG_SUCCESS)?,
+            config_reloads: maker.counters(define::CONFIG_RELOADS)?,
+            config_waiting: maker.gauges(define::CONFIG_WAITING)?,
             recorder: Mutex::new(recorder),
             registry,
         })
@@ -111,6 +120,26 @@ impl Metrics {
         self.ledger_errors.with_label_values(&[kind]).inc();
     }
 
+    /// Admits these names always, besides those it was made with.
+    pub fn know(&self, known: &KnownNames) {
+        self.recorder().know(known);
+    }
+
+    /// Counts a reload of the configuration.
+    pub fn config_reloaded(&self, applied: bool) {
+        let outcome = if applied { "applied" } else { "refused" };
+        self.config_reloads.with_label_values(&[outcome]).inc();
+        set(&self.config_failed, i64::from(!applied));
+    }
+
+    /// Notes when the configuration in force was loaded, and how many keys wait for a restart.
+    pub fn config_in_force(&self, since: Timestamp, keys_waiting: usize) {
+        set(&self.config_failed, 0);
+        set(&self.config_success, since.unix_ms().div_euclid(1000));
+        let keys_waiting = i64::try_from(keys_waiting).unwrap_or(i64::MAX);
+        set(&self.config_waiting, keys_waiting);
+    }
+
     /// All metrics in the Prometheus text format 0.0.4, with what was read for this scrape.
     ///
     /// # Errors
@@ -139,6 +168,10 @@ impl Metrics {
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn set(gauge: &IntGaugeVec, value: i64) {
+    gauge.with_label_values::<&str>(&[]).set(value);
 }
 
 /// A part of a gauge that is given back on drop.

@@ -18,11 +18,13 @@ use crate::domain::{Clock, Timestamp};
 #[derive(Clone)]
 pub struct CredentialStore {
     current: watch::Receiver<Option<Credentials>>,
+    settings: watch::Sender<CredentialSettings>,
 }
 
 /// Loads credentials and puts them where [`CredentialStore`] reads them.
 pub struct CredentialRefresher {
     source: Source,
+    settings: watch::Receiver<CredentialSettings>,
     publish: watch::Sender<Option<Credentials>>,
     clock: Arc<dyn Clock>,
 }
@@ -42,14 +44,24 @@ impl CredentialStore {
     ) -> (Self, CredentialRefresher) {
         let (publish, current) = watch::channel(None);
         let source = Source::open(settings).await;
+        let (replace, settings) = watch::channel(settings.clone());
         (
-            Self { current },
+            Self {
+                current,
+                settings: replace,
+            },
             CredentialRefresher {
                 source,
+                settings,
                 publish,
                 clock,
             },
         )
+    }
+
+    /// Has credentials loaded from elsewhere; until they are there, those of before serve on.
+    pub fn reload_from(&self, settings: &CredentialSettings) {
+        self.settings.send_replace(settings.clone());
     }
 
     /// Credentials that have not expired, without waiting.
@@ -76,7 +88,7 @@ impl CredentialStore {
 
 impl CredentialRefresher {
     /// Loads, and loads again ahead of each expiry, until dropped.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut pause_after_failure = FAILURE_PAUSE_MIN;
         loop {
             let pause = match self.source.load().await {
@@ -92,7 +104,14 @@ impl CredentialRefresher {
                     pause_after_failure
                 }
             };
-            tokio::time::sleep(pause).await;
+            match tokio::time::timeout(pause, self.settings.changed()).await {
+                Ok(Ok(())) => {
+                    let settings = self.settings.borrow_and_update().clone();
+                    self.source = Source::open(&settings).await;
+                }
+                Ok(Err(_nobody_reads_them)) => return,
+                Err(_elapsed) => {}
+            }
         }
     }
 
