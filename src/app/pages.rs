@@ -94,6 +94,7 @@ impl ProxyPages {
         let expiry = gates.credentials.current(now).and_then(|c| c.expires_at);
         Observed {
             period_costs: period_costs(&self.totals, now),
+            models_first_seen: models_first_seen(&self.totals),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
             catalogue_version: Some(Arc::clone(world.catalogue.version())),
@@ -148,6 +149,14 @@ fn period_costs(totals: &Mutex<PeriodTotals>, now: Timestamp) -> Vec<PeriodCost>
         }));
     }
     costs
+}
+
+fn models_first_seen(totals: &Mutex<PeriodTotals>) -> Vec<(Arc<str>, Timestamp)> {
+    let totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+    let models = totals.models().iter();
+    models
+        .map(|(model, first)| (Arc::clone(model), first))
+        .collect()
 }
 
 /// Which of the four amounts live metrics show.

@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod crash_tests;
 mod error;
+mod models_seen;
 mod open_calls;
 mod open_record;
 mod period;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::LedgerError;
+pub use models_seen::ModelsSeen;
 pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
 pub use period::{Period, Span};

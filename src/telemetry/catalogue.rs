@@ -84,6 +84,8 @@ catalogue! {
         "Contracted cost since the start of the process, for rates; money panels read period_cost_usd.";
     PERIOD_COST = Gauge "period_cost_usd" ("US dollars") [tenant, application, period]
         "Contracted cost of the current UTC day and month, as the ledger has it.";
+    MODEL_FIRST_SEEN = Gauge "model_first_seen_timestamp_seconds" ("seconds since 1970") [model]
+        "The first successful call of a model, as the ledger has it: since the start, or in the 31 days before.";
     ESTIMATED_COST = Counter "estimated_cost_usd_total" ("US dollars") [tenant, model, reason]
         "The part of the cost that rests on estimated usage.";
     USAGE_ESTIMATED = Counter "usage_estimated_total" ("calls") [tenant, model, reason]
