@@ -81,7 +81,9 @@ pub(super) async fn serve(
     service: Arc<Service>,
     stop: CancellationToken,
 ) {
-    let opened = tokio::time::timeout(settings.preface_timeout, open(stream, peer, &settings));
+    // Boxed: what a handshake needs must not stay with the connection for all its life.
+    let opened = Box::pin(open(stream, peer, &settings));
+    let opened = tokio::time::timeout(settings.preface_timeout, opened);
     let opened = tokio::select! {
         opened = opened => opened,
         () = stopped_for_a_while(&stop) => return,
@@ -91,7 +93,7 @@ pub(super) async fn serve(
             serve_http(stream, client, protocol, &settings, service, stop).await;
         }
         Ok(Ok(Opened::Secured(stream, client, protocol))) => {
-            serve_http(*stream, client, protocol, &settings, service, stop).await;
+            serve_http(stream, client, protocol, &settings, service, stop).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "connection not opened"),
         Err(_elapsed) => tracing::debug!(%peer, "connection silent past the preface timeout"),
@@ -217,7 +219,8 @@ async fn serve_http<S>(
             builder.initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
             let header_bytes_max = u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX);
             builder.max_header_list_size(header_bytes_max);
-            let mut connection = pin!(builder.serve_connection(io, answer));
+            // Boxed: most connections are of HTTP/1.1 and need a tenth of the room.
+            let mut connection = Box::pin(builder.serve_connection(io, answer));
             if let Some(ended) = until_stop(connection.as_mut(), &stop).await {
                 ended
             } else {

@@ -1,8 +1,10 @@
 //! The running process: listeners, workers, wiring, shutdown.
 
 mod acceptor;
+mod collector;
 mod connection;
 mod follow;
+mod outlets;
 mod pages;
 mod prefixed;
 mod pseudonym_key;

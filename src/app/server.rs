@@ -12,12 +12,14 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
 use super::follow::{Load, follow};
+use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
 use super::reload::{Reloader, Tables, known_names};
 use super::worker::{Worker, WorkerContext};
@@ -26,7 +28,9 @@ use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
-use crate::proxy::{Drains, Gates, OpenSet, Service, Settler, entry_of_lost_call, queue};
+use crate::proxy::{
+    Drains, Gates, OpenSet, Service, Settlement, Settler, entry_of_lost_call, queue,
+};
 use crate::relay::GatherLimits;
 use crate::telemetry::Metrics;
 use crate::upstream::{CredentialStore, Patience, Pool};
@@ -44,6 +48,7 @@ pub struct Server {
     tasks: JoinSet<()>,
     workers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
+    outlets: Outlets,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -96,27 +101,24 @@ impl Server {
                 idle: settings.upstream.idle_timeout,
             },
             permit_wait_max: PERMIT_WAIT_MAX,
+            keeps_origin: settings.telemetry.wants_origin(),
             stopping: AtomicBool::new(false),
         });
         let waiting = Arc::new(AtomicU64::new(0));
+        let (sinks, outlets) = outlets::open(&settings, &metrics)?;
         let settler = Settler {
             ledger,
             open_calls,
             totals: Arc::clone(&totals),
             metrics,
+            sinks,
             waiting: Arc::clone(&waiting),
             estimator,
             clock,
             commit_interval: settings.ledger.commit_interval,
             last_sync: Instant::now(),
         };
-        let beat = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()?;
-        let settler = std::thread::Builder::new()
-            .name("settler".to_owned())
-            .spawn(move || settler.run(queue, &beat))
-            .context("start the settling thread")?;
+        let settler = start_settler(settler, queue)?;
 
         let pages = Arc::new(ProxyPages {
             gates: Arc::clone(&gates),
@@ -150,6 +152,7 @@ impl Server {
             tasks,
             workers,
             settler,
+            outlets,
             accepting,
             context,
             admin_stop,
@@ -216,8 +219,20 @@ impl Server {
             workers.chain([settler.join()]).all(|ended| ended.is_ok())
         });
         anyhow::ensure!(joined.await?, "a thread of the proxy panicked");
+        self.outlets.flush().await;
         last.render()
     }
+}
+
+/// Settles on a thread of its own.
+fn start_settler(settler: Settler, queue: Receiver<Settlement>) -> anyhow::Result<JoinHandle<()>> {
+    let beat = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    std::thread::Builder::new()
+        .name("settler".to_owned())
+        .spawn(move || settler.run(queue, &beat))
+        .context("start the settling thread")
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

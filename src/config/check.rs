@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::field::Field;
 use super::problem::Problem;
 use super::settings::Settings;
-use crate::domain::Region;
+use crate::domain::{Region, Secret};
 use crate::upstream;
 
 /// Everything that the settings do not agree on.
@@ -28,6 +28,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         endpoints,
         response_timeout,
         files,
+        collector_headers,
     ];
     rules.iter().flat_map(|rule| rule(settings)).collect()
 }
@@ -261,6 +262,23 @@ fn files(settings: &Settings) -> Vec<Problem> {
     };
     let named = named.map(|(key, file)| (key, file.map(AsRef::as_ref)));
     named.into_iter().filter_map(missing).collect()
+}
+
+/// Names and values that an HTTP request can carry.
+fn collector_headers(settings: &Settings) -> Vec<Problem> {
+    let otlp = &settings.telemetry.otlp;
+    let headers = otlp.headers.iter();
+    let headers = headers.map(|(name, value)| (format!("headers.{name}"), name.as_str(), value));
+    let own = otlp.authorization.iter();
+    let own = own.map(|value| ("authorization".to_owned(), "authorization", value));
+    let refused = |(key, name, value): (String, &str, &Secret)| {
+        let named = HeaderName::try_from(name).is_ok();
+        let fits = named && HeaderValue::from_str(value.as_str()).is_ok();
+        let what = "it cannot be sent as a header";
+        let mend = "write a header's name, and visible ASCII characters as its value";
+        (!fits).then(|| Problem::new(&format!("telemetry.otlp.{key}"), what, mend))
+    };
+    headers.chain(own).filter_map(refused).collect()
 }
 
 fn one(wrong: bool, problem: impl FnOnce() -> Problem) -> Vec<Problem> {

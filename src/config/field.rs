@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use crate::domain::{ApplicationId, Keyword, Region, Secret};
+use crate::telemetry::CollectorUrl;
 
 /// A type of value.
 pub(super) trait Field: Sized {
@@ -163,6 +164,13 @@ text!(
     "scheme, host and port without a path, such as \"http://127.0.0.1:9000\"",
     read_base_url,
     |url| url.to_string().trim_end_matches('/').to_owned()
+);
+
+text!(
+    CollectorUrl,
+    "a URL such as \"http://127.0.0.1:4318\" or \"https://collector.example.com/otlp\"",
+    Self::read,
+    |url| url.uri().to_string().trim_end_matches('/').to_owned()
 );
 
 /// A secret shows as stars.

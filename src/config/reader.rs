@@ -343,6 +343,8 @@ mod tests {
                 "upstream.endpoints",
                 "upstream.control_endpoints",
                 "prices.models",
+                "telemetry.otlp.headers",
+                "telemetry.otlp.resource",
             ] {
                 if path.starts_with(&format!("{table}.")) {
                     *path = format!("{table}.*");
@@ -400,6 +402,7 @@ mod tests {
             ("upstream.credentials", "profile"),
             ("upstream.credentials", "secret_access_key_file"),
             ("upstream.credentials", "session_token_file"),
+            ("telemetry.otlp", "authorization_file"),
         ] {
             forget(table, key);
         }

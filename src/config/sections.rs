@@ -29,6 +29,12 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.table("metrics", |form| metrics(form, &mut settings.telemetry));
     form.table("shutdown", |form| shutdown(form, settings));
     form.table("log", |form| log(form, &mut settings.telemetry));
+    form.table("telemetry", |form| {
+        form.table("otlp", |form| otlp(form, &mut settings.telemetry.otlp));
+        form.table("access_log", |form| {
+            form.optional("path", &mut settings.telemetry.access_log);
+        });
+    });
 }
 
 fn listener<F: Form>(form: &mut F, s: &mut ListenerSettings) {
@@ -295,6 +301,20 @@ fn shutdown<F: Form>(form: &mut F, settings: &mut Settings) {
 fn log<F: Form>(form: &mut F, s: &mut telemetry::Settings) {
     form.value("format", &mut s.log_format);
     form.value("level", &mut s.log_level);
+}
+
+fn otlp<F: Form>(form: &mut F, s: &mut telemetry::OtlpSettings) {
+    form.optional("endpoint", &mut s.endpoint);
+    form.value("traces", &mut s.traces);
+    form.value("metrics", &mut s.metrics);
+    form.within("interval", &mut s.interval, MS..=HOUR);
+    form.within("timeout", &mut s.timeout, MS..=MINUTE);
+    form.within("sample_percent", &mut s.sample_percent, 0..=100);
+    form.within("queue_max", &mut s.queue_max, 1..=1_000_000);
+    form.value("service_name", &mut s.service_name);
+    form.secret("authorization", &mut s.authorization);
+    form.map("headers", &mut s.headers);
+    form.map("resource", &mut s.resource);
 }
 
 const ALONE: &str = "its other half is set, and it is not";

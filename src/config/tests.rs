@@ -625,7 +625,8 @@ fn the_explanation_masks_secrets() {
          [identity]\npseudonym_key = \"s3cret3\"\n\
          [upstream]\nproxy = \"http://user:s3cret4@proxy.example:1\"\n\
          [upstream.credentials]\naccess_key_id = \"AKIDEXAMPLE\"\nsecret_access_key = \"s3cret5\"\n\
-         session_token = \"s3cret6\"",
+         session_token = \"s3cret6\"\n\
+         [telemetry.otlp]\nauthorization = \"s3cret7\"\nheaders.key = \"s3cret8\"",
     );
     let shown = format!("{}{read:?}", explain(&read));
     assert!(!shown.contains("s3cret"), "{shown}");
@@ -642,4 +643,25 @@ fn every_word_of_a_closed_set_is_read() {
         let read = settings(&format!("[identity]\nuser = \"{}\"", word.name()));
         assert_eq!(read.identity.user, *word);
     }
+}
+
+#[test]
+fn a_collector_has_a_url_and_headers_that_can_be_sent() {
+    let read = settings("[telemetry.otlp]\nendpoint = \"https://c.example:4318/otlp/\"");
+    let endpoint = read.telemetry.otlp.endpoint.unwrap();
+    assert_eq!(endpoint.uri().path(), "/otlp/");
+    for wrong in [
+        "c.example:4318",
+        "grpc://c:1",
+        "http://u:p@c",
+        "http://c/?q=1",
+    ] {
+        let text = format!("[telemetry.otlp]\nendpoint = \"{wrong}\"");
+        check(&text, "telemetry.otlp.endpoint", "write a URL such as");
+    }
+    let header = |line: &str| format!("[telemetry.otlp.headers]\n{line}");
+    let path = "telemetry.otlp.headers.a b";
+    check(&header("\"a b\" = \"x\""), path, "cannot be sent");
+    let path = "telemetry.otlp.headers.key";
+    check(&header("key = \"a\\nb\""), path, "cannot be sent");
 }

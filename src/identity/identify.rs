@@ -50,6 +50,11 @@ impl Identity {
         &self.tenancy_headers
     }
 
+    /// What may be kept of a client's address: it names a person as much as a user's name does.
+    pub fn kept_address(&self, client: IpAddr) -> Option<Arc<str>> {
+        self.users.keep(&client.to_string())
+    }
+
     /// Tells who a request comes from.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ use crate::ledger::{OpenCall, OpenTicket};
 use crate::meters::{End, Meter};
 use crate::pricing::Catalogue;
 use crate::relay::{Frames, Merged, Next, poll_merged};
+use crate::telemetry::Origin;
 use crate::upstream::{Exchange, Failed, UpstreamError};
 
 /// A call that was sent.
@@ -41,6 +42,7 @@ struct Unsettled {
     ticket: OpenTicket,
     permit: Permit,
     mark: OpenMark,
+    origin: Option<Box<Origin>>,
 }
 
 /// What a call brings along when it is sent.
@@ -51,6 +53,7 @@ pub(super) struct Admitted {
     pub(super) ticket: OpenTicket,
     pub(super) permit: Permit,
     pub(super) mark: OpenMark,
+    pub(super) origin: Option<Box<Origin>>,
     pub(super) begun: Instant,
     pub(super) overhead: Duration,
 }
@@ -64,6 +67,7 @@ impl Live {
             ticket,
             permit,
             mark,
+            origin,
             begun,
             overhead,
         } = admitted;
@@ -81,6 +85,7 @@ impl Live {
             ticket,
             permit,
             mark,
+            origin,
         };
         Self {
             exchange,
@@ -268,6 +273,7 @@ impl Unsettled {
             ticket,
             permit,
             mark,
+            origin,
             ..
         } = self;
         times.duration = begun.elapsed();
@@ -282,6 +288,7 @@ impl Unsettled {
             answer,
             reading,
             times,
+            origin,
         });
     }
 }

@@ -30,6 +30,7 @@ use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::relay::{Gathered, discard, filter_answer, gather};
 use crate::routing::{Route, claimed_region, route};
+use crate::telemetry::Origin;
 use crate::upstream::{Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
 
 /// Serves the calls of one worker.
@@ -51,6 +52,7 @@ struct Admission<'a> {
     query: Option<&'a str>,
     gathered: Gathered,
     permit: Permit,
+    origin: Option<Box<Origin>>,
     begun: Instant,
 }
 
@@ -138,6 +140,10 @@ impl Service {
             &gathered,
         );
         check_price(&world, &call)?;
+        let origin = gates.keeps_origin.then(|| {
+            let client = world.identity.kept_address(client);
+            Origin::of(&headers, client, target.address())
+        });
         let permit = self.permit(&call).await?;
 
         let mut headers = headers;
@@ -155,6 +161,7 @@ impl Service {
             query,
             gathered,
             permit,
+            origin,
             begun,
         };
         self.exchange(admission).await
@@ -182,6 +189,7 @@ impl Service {
             query,
             mut gathered,
             permit,
+            origin,
             begun,
         } = admission;
         let gates = &*self.gates;
@@ -204,7 +212,7 @@ impl Service {
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
             Err(error) => {
-                Self::settle_unreachable(call, catalogue, permit, begun);
+                Self::settle_unreachable(call, catalogue, permit, origin, begun);
                 return Err(Refusal::from(&error).of(&tenant));
             }
         };
@@ -232,6 +240,7 @@ impl Service {
                 ticket,
                 permit,
                 mark,
+                origin,
                 begun,
                 overhead,
             },
@@ -288,7 +297,7 @@ impl Service {
             if let Some(live) = guard.live() {
                 live.withdraw();
             }
-            let exchange = self.connect(resend.outgoing.target, again).await;
+            let exchange = Box::pin(self.connect(resend.outgoing.target, again)).await;
             let exchange = exchange.map_err(|error| Failed {
                 error,
                 unsent: None,
@@ -382,6 +391,7 @@ impl Service {
         call: OpenCall,
         catalogue: Arc<Catalogue>,
         permit: Permit,
+        origin: Option<Box<Origin>>,
         begun: Instant,
     ) {
         let times = CallTimes {
@@ -396,6 +406,7 @@ impl Service {
             answer: Answer::default(),
             reading: Reading::reported(Usage::none(), ""),
             times,
+            origin,
         });
     }
 }

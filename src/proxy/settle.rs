@@ -20,7 +20,7 @@ use crate::domain::{
 use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
 use crate::meters::{End, Estimator, Meter};
 use crate::pricing::{Catalogue, Endpoint, Terms};
-use crate::telemetry::{Metrics, Phase, Timing};
+use crate::telemetry::{Metrics, Origin, Phase, SettledCall, Sinks, Timing};
 
 /// All that is known of a call at its end.
 pub struct Settlement {
@@ -38,7 +38,12 @@ pub struct Settlement {
     pub reading: Reading,
     /// How long things took.
     pub times: CallTimes,
+    /// Where it came from, while somebody asks for it.
+    pub origin: Option<Box<Origin>>,
 }
+
+/// An entry, and what goes with it past the commit.
+type Rated = (Entry, Option<OpenTicket>, CallTimes, Option<Box<Origin>>);
 
 /// How long the parts of a call took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,6 +91,8 @@ pub struct Settler {
     pub totals: Arc<Mutex<PeriodTotals>>,
     /// Fed with each committed entry.
     pub metrics: Arc<Metrics>,
+    /// Given each committed entry, for a collector and the access log.
+    pub sinks: Sinks,
     /// How many settlements wait, for scrapes.
     pub waiting: Arc<AtomicU64>,
     /// Learns from reported usage, serves the rest.
@@ -128,9 +135,9 @@ impl Settler {
         let mut entries = Vec::with_capacity(batch.len());
         let mut rest = Vec::with_capacity(batch.len());
         for settlement in batch.drain(..) {
-            let (entry, ticket, times) = self.entry(settlement);
+            let (entry, ticket, times, origin) = self.entry(settlement);
             entries.push(entry);
-            rest.push((ticket, times));
+            rest.push((ticket, times, origin));
         }
         self.waiting.store(
             entries.len().saturating_add(waiting) as u64,
@@ -138,7 +145,7 @@ impl Settler {
         );
         self.commit(&entries);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        for (entry, (ticket, times)) in entries.iter().zip(rest) {
+        for (entry, (ticket, times, origin)) in entries.into_iter().zip(rest) {
             if let Some(ticket) = ticket {
                 ticket.close();
             }
@@ -151,8 +158,16 @@ impl Settler {
                 drained: times.drained,
                 account: "",
             };
-            self.metrics.settled(entry, &timing);
-            totals.add(entry);
+            self.metrics.settled(&entry, &timing);
+            totals.add(&entry);
+            let settled = SettledCall {
+                entry,
+                origin,
+                duration: times.duration,
+                first_byte: times.first_byte,
+                first_token: times.first_token,
+            };
+            self.sinks.pass(settled, &self.metrics);
         }
         self.waiting.store(waiting as u64, Ordering::Relaxed);
     }
@@ -192,7 +207,7 @@ impl Settler {
         }
     }
 
-    fn entry(&mut self, settlement: Settlement) -> (Entry, Option<OpenTicket>, CallTimes) {
+    fn entry(&mut self, settlement: Settlement) -> Rated {
         let Settlement {
             call,
             ticket,
@@ -201,6 +216,7 @@ impl Settler {
             answer,
             mut reading,
             times,
+            origin,
         } = settlement;
         self.learn_or_estimate(&call, &answer, &mut reading);
         let end = EntryEnd {
@@ -210,7 +226,7 @@ impl Settler {
             times,
         };
         let entry = entry(call, end, &catalogue, self.clock.now());
-        (entry, ticket, times)
+        (entry, ticket, times, origin)
     }
 
     fn learn_or_estimate(&mut self, call: &OpenCall, answer: &Answer, reading: &mut Reading) {

@@ -63,6 +63,8 @@ pub struct Gates {
     pub patience: Patience,
     /// How long a call waits for a place in the queue.
     pub permit_wait_max: Duration,
+    /// Whether settled calls say where they came from (traces, access log).
+    pub keeps_origin: bool,
     /// Set when the process is about to stop.
     pub stopping: AtomicBool,
 }

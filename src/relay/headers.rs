@@ -48,10 +48,9 @@ pub const DROPPED_ANSWER_HEADERS: [HeaderName; 8] = [
 /// The request headers that are dropped, ready to use: the closed list and the tenancy headers.
 #[derive(Clone, Debug)]
 pub struct RequestHeaderFilter {
-    dropped: Vec<HeaderName>,
-    /// One bit for each length and first letter of a dropped name: most names that pass are
-    /// told apart by it alone.
-    shapes: u64,
+    /// The names by their length: hardly any name that passes has to be compared with more than
+    /// one of them.
+    dropped: Vec<Vec<HeaderName>>,
 }
 
 impl RequestHeaderFilter {
@@ -60,31 +59,37 @@ impl RequestHeaderFilter {
         let closed = DROPPED_REQUEST_HEADERS
             .iter()
             .map(|name| HeaderName::from_static(name));
-        let dropped: Vec<HeaderName> = closed.chain(tenancy).collect();
-        let shapes = dropped.iter().fold(0, |shapes, name| shapes | shape(name));
-        Self { dropped, shapes }
+        let mut dropped: Vec<Vec<HeaderName>> = Vec::new();
+        for name in closed.chain(tenancy) {
+            let length = name.as_str().len();
+            if dropped.len() <= length {
+                dropped.resize_with(length.saturating_add(1), Vec::new);
+            }
+            if let Some(names) = dropped.get_mut(length) {
+                names.push(name);
+            }
+        }
+        Self { dropped }
     }
 
     /// Drops the headers that do not travel upstream.
     pub fn apply(&self, headers: &mut HeaderMap) {
         drop_named_by_connection(headers);
-        // Few of the listed are ever there: comparing names is cheaper than a look-up for each.
-        let is_dropped = |name: &&HeaderName| {
-            let listed = self.shapes & shape(name) != 0 && self.dropped.contains(name);
-            listed || name.as_str().starts_with(FORWARDED)
-        };
-        let present: Vec<HeaderName> = headers.keys().filter(is_dropped).cloned().collect();
+        // Few of the listed are ever there: a look-up for each would cost more.
+        let present: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| self.drops(name))
+            .cloned()
+            .collect();
         for name in present {
             headers.remove(name);
         }
     }
-}
 
-/// One bit for the length and the first letter of a name.
-fn shape(name: &HeaderName) -> u64 {
-    let name = name.as_str().as_bytes();
-    let first = name.first().copied().map_or(0, usize::from);
-    1 << ((name.len() * 7 + first) % 64)
+    fn drops(&self, name: &HeaderName) -> bool {
+        let listed = self.dropped.get(name.as_str().len());
+        listed.is_some_and(|names| names.contains(name)) || name.as_str().starts_with(FORWARDED)
+    }
 }
 
 /// Drops the headers that are about the connection to Bedrock.
@@ -130,6 +135,8 @@ mod tests {
             "amz-sdk-request",
             "x-amzn-bedrock-trace",
             "content-type",
+            "traceparent",
+            "tracestate",
         ];
         let mut all = headers(&passing);
         all.extend(headers(&DROPPED_REQUEST_HEADERS));

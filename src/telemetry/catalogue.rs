@@ -154,6 +154,12 @@ catalogue! {
         "Which of the four amounts live metrics show.";
     LABEL_OVERFLOW = Counter "label_overflow_total" ("times") [limit]
         "Times that a limit put `other` in place of a label value: per call for tenant, application and model, once for a whole series.";
+    OTLP_DROPPED = Counter "otlp_dropped_spans_total" ("spans") [reason]
+        "Spans that the collector did not get: it was slow (queue_full), away (unreachable), or refused them (refused).";
+    OTLP_FAILED = Counter "otlp_failed_requests_total" ("requests") [signal]
+        "Requests to the collector that failed, each attempt counted.";
+    ACCESS_LOG_DROPPED = Counter "access_log_dropped_lines_total" ("lines") []
+        "Lines of the access log that were not written, because its file is slow or fails.";
     BUILD_INFO = Gauge "build_info" ("1") [version]
         "The version of this program.";
 }

@@ -14,6 +14,7 @@ use super::catalogue as define;
 use super::family::Maker;
 use super::labels::{KnownNames, UNPROVEN};
 use super::observed::{self, Observed, PeriodSums};
+use super::otlp::Resource;
 use super::settled::Recorder;
 use super::timing::Timing;
 use super::{Settings, TelemetryError};
@@ -41,6 +42,9 @@ pub struct Metrics {
     config_failed: IntGaugeVec,
     config_success: IntGaugeVec,
     config_waiting: IntGaugeVec,
+    spans_dropped: IntCounterVec,
+    collector_failed: IntCounterVec,
+    access_log_dropped: IntCounterVec,
 }
 
 impl Metrics {
@@ -67,6 +71,9 @@ impl Metrics {
             config_success: maker.gauges(define::CONFIG_SUCCESS)?,
             config_reloads: maker.counters(define::CONFIG_RELOADS)?,
             config_waiting: maker.gauges(define::CONFIG_WAITING)?,
+            spans_dropped: maker.counters(define::OTLP_DROPPED)?,
+            collector_failed: maker.counters(define::OTLP_FAILED)?,
+            access_log_dropped: maker.counters(define::ACCESS_LOG_DROPPED)?,
             recorder: Mutex::new(recorder),
             registry,
         })
@@ -138,6 +145,37 @@ impl Metrics {
         set(&self.config_success, since.unix_ms().div_euclid(1000));
         let keys_waiting = i64::try_from(keys_waiting).unwrap_or(i64::MAX);
         set(&self.config_waiting, keys_waiting);
+    }
+
+    /// Counts spans that the collector did not get.
+    pub fn spans_dropped(&self, reason: &'static str, spans: u64) {
+        self.spans_dropped
+            .with_label_values(&[reason])
+            .inc_by(spans);
+    }
+
+    /// Counts a request to the collector that failed.
+    pub fn collector_failed(&self, signal: &'static str) {
+        self.collector_failed.with_label_values(&[signal]).inc();
+    }
+
+    /// Counts lines of the access log that were not written.
+    pub fn access_log_dropped(&self, lines: u64) {
+        self.access_log_dropped
+            .with_label_values::<&str>(&[])
+            .inc_by(lines);
+    }
+
+    /// The GenAI metrics as one OTLP request; `None` where they are not kept, or before the
+    /// first call.
+    pub fn gen_ai_request(
+        &self,
+        resource: &Resource,
+        start: Timestamp,
+        now: Timestamp,
+    ) -> Option<Vec<u8>> {
+        let recorder = self.recorder();
+        recorder.gen_ai()?.request(resource, start, now)
     }
 
     /// All metrics in the Prometheus text format 0.0.4, with what was read for this scrape.

@@ -9,6 +9,7 @@ use super::catalogue as define;
 use super::counting::{Cache, Counting, Families};
 use super::family::Maker;
 use super::labels::{Budget, KnownNames, Labels, OTHER};
+use super::otlp::GenAi;
 use super::subjects::{Subject, Subjects};
 use super::timing::{Phase, Timing};
 use super::{Settings, TelemetryError};
@@ -62,6 +63,8 @@ pub(super) struct Recorder {
     rows: HashSet<(Arc<str>, Arc<str>)>,
     rows_budget: Budget,
     other: Arc<str>,
+    /// Kept only for a collector.
+    gen_ai: Option<GenAi>,
 }
 
 impl Recorder {
@@ -88,6 +91,8 @@ impl Recorder {
             rows: HashSet::new(),
             rows_budget: Budget::new(settings.series_per_family_max.div_euclid(2)),
             other: OTHER.into(),
+            gen_ai: (settings.otlp.endpoint.is_some() && settings.otlp.metrics)
+                .then(|| GenAi::new(settings.series_per_family_max)),
         })
     }
 
@@ -116,6 +121,9 @@ impl Recorder {
         };
         counting.count(series, timing);
         self.of_tenant.count(entry, timing, labels);
+        if let Some(gen_ai) = &mut self.gen_ai {
+            gen_ai.count(entry, labels, timing);
+        }
         self.count_overhead(entry.operation, timing);
     }
 
@@ -129,6 +137,11 @@ impl Recorder {
             self.overhead_series
                 .with(&key, make, |series| series.observe(took.as_secs_f64()));
         }
+    }
+
+    /// The GenAI metrics, where they are kept.
+    pub(super) const fn gen_ai(&self) -> Option<&GenAi> {
+        self.gen_ai.as_ref()
     }
 
     /// Counts a proven caller's refused call.

@@ -33,7 +33,8 @@ pub struct Patience {
 
 /// A request on its way, or an answer coming in.
 pub struct Exchange {
-    link: Option<Link>,
+    /// Boxed once for the connection's life, so that calls move a pointer.
+    link: Option<Box<Link>>,
     pool: Arc<Pool>,
     pool_key: Arc<str>,
     head: Option<Pin<Box<dyn Future<Output = Sent> + Send>>>,
@@ -62,7 +63,11 @@ impl Exchange {
         request: Request<RequestBody>,
         patience: Patience,
     ) -> Result<Self, UpstreamError> {
-        let mut link = pool.checkout(target).await?;
+        // Few calls open a connection: its long future must not be part of every call's.
+        let mut link = match pool.take(target) {
+            Some(link) => link,
+            None => Box::pin(pool.open(target)).await?,
+        };
         let head = link.sender.try_send_request(request);
         let deadline = Instant::now() + patience.head;
         Ok(Self {

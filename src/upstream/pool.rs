@@ -25,7 +25,7 @@ pub struct Pool {
 }
 
 struct Idle {
-    link: Link,
+    link: Box<Link>,
     since: Instant,
 }
 
@@ -43,18 +43,23 @@ impl Pool {
         })
     }
 
-    /// An idle connection that still lives, else a fresh one.
-    pub(super) async fn checkout(&self, target: &Target) -> Result<Link, UpstreamError> {
+    /// An idle connection that still lives.
+    pub(super) fn take(&self, target: &Target) -> Option<Box<Link>> {
         while let Some(mut idle) = self.pop(target) {
             if idle.since.elapsed() < self.idle_timeout && is_alive(&mut idle.link) {
-                return Ok(idle.link);
+                return Some(idle.link);
             }
         }
-        self.connector.connect(target).await
+        None
+    }
+
+    /// A fresh connection.
+    pub(super) async fn open(&self, target: &Target) -> Result<Box<Link>, UpstreamError> {
+        self.connector.connect(target).await.map(Box::new)
     }
 
     /// Takes a connection back whose answer was read to its end.
-    pub(super) fn put_back(&self, key: Arc<str>, link: Link) {
+    pub(super) fn put_back(&self, key: Arc<str>, link: Box<Link>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let links = idle.entry(key).or_default();
         if links.len() < self.per_host_max {

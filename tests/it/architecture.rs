@@ -89,7 +89,7 @@ const ROOMS: [Room; 18] = [
         1,
         "telemetry",
         only(&["domain"]),
-        "metrics, their table and guard; the log",
+        "metrics, their table and guard; the logs; OTLP bodies",
     ),
     Room::new(2, "identity", only(&["domain", "aws"]), "who is calling"),
     Room::new(

@@ -122,7 +122,7 @@ class Simulator(Program):
 class Proxy(Program):
     """`bedrock-meter serve` with a configuration of its own."""
 
-    def __init__(self, directory, upstream, **changes):
+    def __init__(self, directory, upstream, /, **changes):
         self.directory = pathlib.Path(directory)
         self.ledger = self.directory / "ledger"
         self.config = self.directory / "bedrock-meter.toml"
@@ -228,7 +228,7 @@ class Workspace:
     def simulator(self, **options):
         return self._keep(Simulator(self.path, **options))
 
-    def proxy(self, upstream, **changes):
+    def proxy(self, upstream, /, **changes):
         return self._keep(Proxy(self.path, upstream, **changes))
 
     def _keep(self, program):
