@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +83,7 @@ impl Drop for Place {
 pub(super) async fn accept(
     listener: TcpListener,
     workers: Vec<Worker>,
-    settings: Arc<ConnectionSettings>,
+    settings: Arc<ArcSwap<ConnectionSettings>>,
     limits: Arc<Limits>,
     stop: CancellationToken,
 ) {
@@ -92,7 +93,7 @@ pub(super) async fn accept(
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, peer)) => give(stream, peer.ip(), &workers, &settings, &limits),
+            Ok((stream, peer)) => give(stream, peer.ip(), &workers, &settings.load(), &limits),
             Err(error) => {
                 // Out of file descriptors, or the client left already; a pause keeps the loop
                 // from spinning on the first.

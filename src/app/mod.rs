@@ -3,13 +3,16 @@
 mod acceptor;
 mod collector;
 mod connection;
+mod follow;
 mod outlets;
 mod pages;
 mod prefixed;
 mod pseudonym_key;
+mod reload;
 mod server;
 mod stall;
 mod tls;
 mod worker;
 
+pub use follow::Load;
 pub use server::Server;

@@ -90,16 +90,18 @@ impl ProxyPages {
         let gates = &self.gates;
         let now = gates.clock.now();
         let since = |then: Timestamp| Duration::from_millis(now.ms_since(then));
+        let world = gates.world.load();
         let expiry = gates
             .credentials
             .current(now)
             .and_then(|authority| authority.expires_at());
         Observed {
             period_costs: period_costs(&self.totals, now),
+            models_first_seen: models_first_seen(&self.totals),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
-            catalogue_version: Some(Arc::clone(gates.world.catalogue.version())),
-            catalogue_age: gates.world.catalogue.as_of().map(since),
+            catalogue_version: Some(Arc::clone(world.catalogue.version())),
+            catalogue_age: world.catalogue.as_of().map(since),
             credentials_expire_in: expiry.map(|at| Duration::from_millis(at.ms_since(now))),
             cost_basis: Some(COST_BASIS),
         }
@@ -118,7 +120,7 @@ impl LastMetrics {
         Self {
             metrics: Arc::clone(&pages.gates.metrics),
             totals: Arc::clone(&pages.totals),
-            catalogue_version: Arc::clone(pages.gates.world.catalogue.version()),
+            catalogue_version: Arc::clone(pages.gates.world.load().catalogue.version()),
         }
     }
 
@@ -150,6 +152,14 @@ fn period_costs(totals: &Mutex<PeriodTotals>, now: Timestamp) -> Vec<PeriodCost>
         }));
     }
     costs
+}
+
+fn models_first_seen(totals: &Mutex<PeriodTotals>) -> Vec<(Arc<str>, Timestamp)> {
+    let totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+    let models = totals.models().iter();
+    models
+        .map(|(model, first)| (Arc::clone(model), first))
+        .collect()
 }
 
 /// Which of the four amounts live metrics show.

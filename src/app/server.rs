@@ -1,5 +1,6 @@
 //! The running proxy: wires the rooms together, and takes them apart in order.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,8 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use http::HeaderName;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
@@ -16,25 +18,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
-use super::connection::ConnectionSettings;
+use super::follow::{Load, follow};
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
+use super::reload::{Reloader, Tables, known_names};
 use super::worker::{Worker, WorkerContext};
-use super::{pseudonym_key, tls};
 use crate::admin::{self, Admin};
-use crate::aws::parse_model_ref;
-use crate::config::Settings;
+use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
-use crate::identity::Identity;
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
-use crate::pricing::Catalogue;
 use crate::proxy::{
-    Drains, Gates, OpenSet, Service, Settlement, Settler, World, entry_of_lost_call, queue,
+    Drains, Gates, OpenSet, Service, Settlement, Settler, entry_of_lost_call, queue,
 };
-use crate::relay::{GatherLimits, RequestHeaderFilter};
-use crate::telemetry::{KnownNames, Metrics};
-use crate::upstream::{CredentialStore, Patience, Pool, Targets};
+use crate::relay::GatherLimits;
+use crate::telemetry::Metrics;
+use crate::upstream::{CredentialStore, Patience, Pool};
 
 /// A proxy that serves.
 pub struct Server {
@@ -53,6 +52,7 @@ pub struct Server {
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
+    reloader: Arc<Reloader>,
     drain_delay: Duration,
     drain_timeout: Duration,
 }
@@ -65,12 +65,12 @@ impl Server {
     /// When something the settings name cannot be had: an address, a file, the ledger.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let catalogue = Catalogue::open(&settings.prices, parse_model_ref);
-        let catalogue = Arc::new(catalogue.context("open the price catalogue")?);
         let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
+        // After the ledger: the pseudonyms' key lies in its directory.
+        let Tables { world, connections } = Tables::load(&settings)?;
         let estimator = Estimator::default();
         let recovered = recover(&mut ledger, |call| {
-            entry_of_lost_call(call, &estimator, &catalogue, &*clock)
+            entry_of_lost_call(call, &estimator, &world.catalogue, &*clock)
         });
         let recovered = recovered.context("settle the calls that were left open")?;
         let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log")?;
@@ -86,7 +86,7 @@ impl Server {
         tasks.spawn(refresher.run());
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
-            world: Arc::new(world(&settings, catalogue)?),
+            world: ArcSwap::from_pointee(world),
             bodies: body_limits(&settings),
             settlements,
             open_calls: Arc::clone(&open_calls),
@@ -129,15 +129,7 @@ impl Server {
         let (admin_address, admin_stop) =
             start_admin(&settings.admin, Arc::clone(&pages), &mut tasks).await?;
         let context = WorkerContext {
-            settings: Arc::new(ConnectionSettings::new(
-                &settings.listener,
-                settings
-                    .listener
-                    .tls
-                    .as_ref()
-                    .map(tls::acceptor)
-                    .transpose()?,
-            )),
+            settings: Arc::new(ArcSwap::from_pointee(connections)),
             stop: CancellationToken::new(),
             end: CancellationToken::new(),
             open: TaskTracker::new(),
@@ -145,6 +137,12 @@ impl Server {
         let accepting = CancellationToken::new();
         let (data_address, workers) =
             start_data(&settings, &gates, &context, &accepting, &mut tasks).await?;
+        let connections = Arc::clone(&context.settings);
+        let (drain_delay, drain_timeout) = (
+            settings.shutdown.drain_delay,
+            settings.shutdown.drain_timeout,
+        );
+        let reloader = Reloader::new(Arc::clone(&gates), connections, settings);
         Ok(Self {
             data_address,
             admin_address,
@@ -158,9 +156,28 @@ impl Server {
             accepting,
             context,
             admin_stop,
-            drain_delay: settings.shutdown.drain_delay,
-            drain_timeout: settings.shutdown.drain_timeout,
+            drain_delay,
+            drain_timeout,
+            reloader: Arc::new(reloader),
         })
+    }
+
+    /// Has the configuration reloaded on SIGHUP and when it changed, until the server stops.
+    ///
+    /// # Errors
+    /// When the signal cannot be listened to.
+    pub fn follow(&mut self, load: Load) -> io::Result<()> {
+        let hangup = signal(SignalKind::hangup())?;
+        let reloader = Arc::clone(&self.reloader);
+        let started = reloader.started().clone();
+        self.tasks.spawn(follow(reloader, load, started, hangup));
+        Ok(())
+    }
+
+    /// Puts another configuration in force for new calls and connections; `false` when it is
+    /// refused whole. What needs a restart stays as it is.
+    pub async fn reload(&self, loaded: Result<Settings, Problems>) -> bool {
+        self.reloader.reload(loaded).await
     }
 
     /// Stops in order: unready; no new connections; calls in flight and drains end, or are
@@ -194,7 +211,7 @@ impl Server {
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
         let last = LastMetrics::of(&self.pages);
-        drop((self.gates, self.pages, drains));
+        drop((self.gates, self.pages, self.reloader, drains));
         let (workers, settler) = (self.workers, self.settler);
         let joined = tokio::task::spawn_blocking(move || {
             // The queue ends when the last worker has dropped its end of it.
@@ -262,21 +279,6 @@ async fn start_data(
     Ok((address, threads))
 }
 
-/// The tables of these settings.
-fn world(settings: &Settings, catalogue: Arc<Catalogue>) -> anyhow::Result<World> {
-    let pseudonym_key = pseudonym_key::load(settings).context("load the pseudonym key")?;
-    let identity = Identity::new(settings.identity.clone(), &pseudonym_key);
-    let tenancy: Vec<HeaderName> = identity.tenancy_headers().to_vec();
-    Ok(World {
-        catalogue,
-        identity,
-        trusted_proxies: settings.listener.trusted_proxies.clone(),
-        targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
-        request_headers: RequestHeaderFilter::new(tenancy),
-        price_unknown: settings.when.price_unknown,
-    })
-}
-
 fn body_limits(settings: &Settings) -> GatherLimits {
     GatherLimits {
         body_bytes_max: settings.listener.body_bytes_max,
@@ -306,14 +308,6 @@ fn start_workers(
         threads.push(thread);
     }
     Ok((workers, threads))
-}
-
-fn known_names(settings: &Settings) -> KnownNames {
-    let tenants = settings.identity.tenants.iter();
-    let tenants = tenants.map(|tenant| (tenant.name.clone(), tenant.applications.clone()));
-    KnownNames {
-        tenants: tenants.collect(),
-    }
 }
 
 /// The longest silence of a client in mid-body.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,8 @@ pub(super) struct Worker {
 /// What all workers share.
 #[derive(Clone)]
 pub(super) struct WorkerContext {
-    pub(super) settings: Arc<ConnectionSettings>,
+    /// How new connections are served; a reload replaces it.
+    pub(super) settings: Arc<ArcSwap<ConnectionSettings>>,
     /// Stops taking calls; those in flight go on.
     pub(super) stop: CancellationToken,
     /// Ends the worker with all that is in flight.
@@ -112,7 +114,7 @@ fn spawn(
         place,
     } = accepted;
     let service = Arc::clone(service);
-    let settings = Arc::clone(&context.settings);
+    let settings = context.settings.load_full();
     let stop = context.stop.clone();
     let load = Arc::clone(load);
     drop(context.open.spawn(async move {

@@ -1,14 +1,15 @@
 //! `bedrock-meter serve`: runs the proxy and the admin listener until told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::say;
 use crate::app::Server;
-use crate::config::{self, Settings};
+use crate::config::{self, Problems, Settings};
 use crate::telemetry::install_log;
 
 /// Runs the proxy and the admin listener
@@ -21,11 +22,15 @@ pub(super) struct ServeArgs {
 }
 
 /// The settings of a file, or every problem of it printed.
-pub(super) fn settings(file: Option<&std::path::Path>) -> Result<Settings, ExitCode> {
-    config::load(file, &|name| std::env::var(name).ok()).map_err(|problems| {
+pub(super) fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+    load(file).map_err(|problems| {
         say(&problems.to_string());
         ExitCode::from(BAD_CONFIGURATION)
     })
+}
+
+fn load(file: Option<&Path>) -> Result<Settings, Problems> {
+    config::load(file, &|name| std::env::var(name).ok())
 }
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -41,7 +46,9 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let greeting = Greeting::of(&settings);
-        let server = Server::start(settings).await?;
+        let mut server = Server::start(settings).await?;
+        let file = args.config.clone();
+        server.follow(Arc::new(move || load(file.as_deref())))?;
         greeting.print(&server);
         tokio::select! {
             _ = terminate.recv() => {}

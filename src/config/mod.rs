@@ -4,6 +4,7 @@
 //! `printer.rs` prints through them, so that what is read and what is shown cannot differ.
 //! `check.rs` has the rules that join several keys. No room but the wiring imports this one.
 
+mod changes;
 mod check;
 mod field;
 mod form;
@@ -17,6 +18,7 @@ mod settings;
 mod substitute;
 mod suggest;
 
+pub use changes::changed_keys;
 pub use load::{load, parse};
 pub use printer::explain;
 pub use problem::{Problem, Problems};

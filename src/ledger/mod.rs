@@ -12,6 +12,7 @@
 mod crash_tests;
 mod error;
 mod inspect;
+mod models_seen;
 mod open_calls;
 mod open_record;
 mod period;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub use error::LedgerError;
 pub use inspect::{Condition, inspect};
+pub use models_seen::ModelsSeen;
 pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
 pub use period::{Period, Span};

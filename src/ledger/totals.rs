@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::Row;
 
-use super::{Ledger, LedgerError, Period, Span};
+use super::{Ledger, LedgerError, ModelsSeen, Period, Span};
 use crate::domain::{ApplicationId, Entry, TenantId, Timestamp, UsageSource, Usd};
 
 /// The totals of all applications that had a call this month.
@@ -16,6 +16,7 @@ pub struct PeriodTotals {
     day: Span,
     month: Span,
     totals: HashMap<(TenantId, ApplicationId), Totals>,
+    models: ModelsSeen,
 }
 
 /// The totals of one application.
@@ -89,6 +90,7 @@ impl PeriodTotals {
             day: Period::Day.containing(now),
             month: Period::Month.containing(now),
             totals: HashMap::new(),
+            models: ModelsSeen::seed(ledger, now)?,
         };
         for (tenant, application, today, total) in totals.stored(ledger)? {
             let key = (
@@ -102,6 +104,7 @@ impl PeriodTotals {
 
     /// Counts an entry that was just committed, once.
     pub fn add(&mut self, entry: &Entry) {
+        self.models.add(entry);
         // The periods must have begun before the first of their calls is counted.
         self.roll(entry.settled_at.max(entry.opened_at));
         if self.month.contains(entry.opened_at) {
@@ -130,6 +133,11 @@ impl PeriodTotals {
     pub fn iter(&self) -> impl Iterator<Item = (&TenantId, &ApplicationId, &Totals)> {
         let all = self.totals.iter();
         all.map(|((tenant, application), totals)| (tenant, application, totals))
+    }
+
+    /// When each model was first called.
+    pub const fn models(&self) -> &ModelsSeen {
+        &self.models
     }
 
     fn count(&mut self, key: (TenantId, ApplicationId), today: bool, total: PeriodTotal) {

@@ -27,7 +27,7 @@ use crate::domain::{
 use crate::identity::{Claims, Principal, client_address};
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
-use crate::pricing::{Endpoint, Terms};
+use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::relay::{Gathered, discard, filter_answer, gather};
 use crate::routing::{Route, claimed_region, route};
 use crate::telemetry::Origin;
@@ -43,6 +43,8 @@ pub struct Service {
 /// What is known of a call when it is sent.
 struct Admission<'a> {
     call: OpenCall,
+    /// The prices in force when the call was admitted.
+    catalogue: Arc<Catalogue>,
     method: http::Method,
     headers: HeaderMap,
     target: &'a Target,
@@ -90,7 +92,7 @@ impl Service {
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let gates = &*self.gates;
-        let world = Arc::clone(&gates.world);
+        let world = gates.world.load_full();
         let (head, body) = request.into_parts();
         let request::Parts {
             method,
@@ -151,6 +153,7 @@ impl Service {
         let query = uri.query();
         let admission = Admission {
             call,
+            catalogue: Arc::clone(&world.catalogue),
             method,
             headers,
             target,
@@ -178,6 +181,7 @@ impl Service {
     async fn exchange(&self, admission: Admission<'_>) -> Result<Response<AnswerBody>, Refusal> {
         let Admission {
             call,
+            catalogue,
             method,
             headers,
             target,
@@ -200,11 +204,10 @@ impl Service {
             target,
             path,
             query,
-            sha256: gathered
-                .sha256
-                .as_ref()
-                .map(|hash| hex(hash))
-                .unwrap_or_default(),
+            sha256: match authority {
+                Authority::SigV4(_) => hex(&gathered.sha256()),
+                Authority::Bearer(_) => String::new(),
+            },
         };
         let skew_ms = gates.skew_ms.load(Ordering::Relaxed);
         let signed = self.sign(&outgoing, &authority, skew_ms, gathered.pieces.clone())?;
@@ -212,7 +215,7 @@ impl Service {
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
             Err(error) => {
-                self.settle_unreachable(call, permit, origin, begun);
+                Self::settle_unreachable(call, catalogue, permit, origin, begun);
                 return Err(Refusal::from(&error).of(&tenant));
             }
         };
@@ -225,7 +228,6 @@ impl Service {
         let mark = gates
             .open_set
             .mark(call_id, call.opened_at, gates.metrics.in_flight());
-        let catalogue = Arc::clone(&gates.world.catalogue);
         let overhead = begun.elapsed();
         let resend = Resend {
             outgoing,
@@ -400,8 +402,8 @@ impl Service {
 
     /// A call that found no way to Bedrock has an entry that says so; nothing was used.
     fn settle_unreachable(
-        &self,
         call: OpenCall,
+        catalogue: Arc<Catalogue>,
         permit: Permit,
         origin: Option<Box<Origin>>,
         begun: Instant,
@@ -413,7 +415,7 @@ impl Service {
         permit.send(Settlement {
             call,
             ticket: None,
-            catalogue: Arc::clone(&self.gates.world.catalogue),
+            catalogue,
             outcome: Outcome::Unreachable,
             answer: Answer::default(),
             reading: Reading::reported(Usage::none(), ""),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::mpsc::Sender;
 
@@ -38,8 +39,8 @@ pub struct World {
 
 /// The gates that every call passes, shared by all workers.
 pub struct Gates {
-    /// The tables.
-    pub world: Arc<World>,
+    /// The tables. A reload replaces them; a call keeps those that it loaded at its top.
+    pub world: ArcSwap<World>,
     /// Limits on request bodies.
     pub bodies: GatherLimits,
     /// The queue to the settling thread; its places are the calls in flight.

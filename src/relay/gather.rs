@@ -37,7 +37,7 @@ pub struct Gathered {
     /// Its length in bytes.
     pub length: usize,
     /// Its SHA-256, where it was asked for.
-    pub sha256: Option<[u8; 32]>,
+    sha256: Option<[u8; 32]>,
     room: Option<OwnedSemaphorePermit>,
 }
 
@@ -124,6 +124,18 @@ where
 }
 
 impl Gathered {
+    /// Its SHA-256: as it came, or of the pieces now, should nobody have asked for it before.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256.unwrap_or_else(|| {
+            let mut hasher = Hasher::new(&SHA256);
+            for piece in &self.pieces {
+                hasher.update(piece);
+            }
+            // A SHA-256 has 32 bytes.
+            hasher.finish().as_ref().try_into().unwrap_or_default()
+        })
+    }
+
     /// Frees the room that the body took; its pieces are gone.
     pub fn release(&mut self) {
         self.pieces = Vec::new();
@@ -234,8 +246,9 @@ mod tests {
         assert_eq!(gathered.pieces.concat(), b"abc");
         assert_eq!(gathered.length, 3);
         // SHA-256 of "abc": FIPS 180-4, appendix B.1.
-        let sha256 = gathered.sha256.unwrap();
-        assert_eq!(sha256[..4], [0xba, 0x78, 0x16, 0xbf]);
+        let on_the_way = gathered.sha256.take().unwrap();
+        assert_eq!(on_the_way[..4], [0xba, 0x78, 0x16, 0xbf]);
+        assert_eq!(gathered.sha256(), on_the_way, "hashed afterwards");
         assert_eq!(limits.room.available_permits(), 7);
         gathered.release();
         assert_eq!(limits.room.available_permits(), 10);

@@ -84,6 +84,8 @@ catalogue! {
         "Contracted cost since the start of the process, for rates; money panels read period_cost_usd.";
     PERIOD_COST = Gauge "period_cost_usd" ("US dollars") [tenant, application, period]
         "Contracted cost of the current UTC day and month, as the ledger has it.";
+    MODEL_FIRST_SEEN = Gauge "model_first_seen_timestamp_seconds" ("seconds since 1970") [model]
+        "The first successful call of a model, as the ledger has it: since the start, or in the 31 days before.";
     ESTIMATED_COST = Counter "estimated_cost_usd_total" ("US dollars") [tenant, model, reason]
         "The part of the cost that rests on estimated usage.";
     USAGE_ESTIMATED = Counter "usage_estimated_total" ("calls") [tenant, model, reason]
@@ -134,6 +136,14 @@ catalogue! {
         "Time of one commit.";
     LEDGER_ERRORS = Counter "ledger_errors_total" ("errors") [kind]
         "Failures to write the ledger, by kind.";
+    CONFIG_FAILED = Gauge "config_reload_failed" ("0 or 1") []
+        "Whether the last configuration was refused; the one before it is in force then.";
+    CONFIG_SUCCESS = Gauge "config_last_reload_success_timestamp_seconds" ("seconds since 1970") []
+        "When the configuration in force was loaded.";
+    CONFIG_RELOADS = Counter "config_reloads_total" ("reloads") [outcome]
+        "Configurations that were `applied` or `refused` since the start.";
+    CONFIG_WAITING = Gauge "config_keys_need_restart" ("keys") []
+        "Keys that changed since the start and are in force only after a restart.";
     PRICES_INFO = Gauge "price_catalogue_info" ("1") [version]
         "The price catalogue in use.";
     PRICES_AGE = Gauge "price_catalogue_age_seconds" ("seconds") []

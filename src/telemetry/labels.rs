@@ -111,14 +111,19 @@ impl Guard {
             other: OTHER.into(),
         };
         guard.tenants.know(OTHER);
+        guard.know(known);
+        guard
+    }
+
+    /// Admits these names always.
+    pub(super) fn know(&mut self, known: &KnownNames) {
         for (tenant, applications) in &known.tenants {
-            guard.tenants.know(tenant.as_str());
-            let of_tenant = guard.of_tenant.entry(tenant.as_str().into()).or_default();
+            self.tenants.know(tenant.as_str());
+            let of_tenant = self.of_tenant.entry(tenant.as_str().into()).or_default();
             for application in applications {
                 of_tenant.applications.know(application.as_str());
             }
         }
-        guard
     }
 
     /// The label value for a tenant.

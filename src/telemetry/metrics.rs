@@ -37,6 +37,11 @@ pub struct Metrics {
     ledger_entries: IntCounter,
     ledger_errors: IntCounterVec,
     ledger_commit: HistogramVec,
+    config_reloads: IntCounterVec,
+    /// Without labels; their one series begins when a configuration is in force.
+    config_failed: IntGaugeVec,
+    config_success: IntGaugeVec,
+    config_waiting: IntGaugeVec,
     spans_dropped: IntCounterVec,
     collector_failed: IntCounterVec,
     access_log_dropped: IntCounterVec,
@@ -62,6 +67,10 @@ impl Metrics {
             ledger_entries: maker.counter(define::LEDGER_ENTRIES)?,
             ledger_errors: maker.counters(define::LEDGER_ERRORS)?,
             ledger_commit: maker.histograms(define::LEDGER_COMMIT, COMMIT_SECONDS)?,
+            config_failed: maker.gauges(define::CONFIG_FAILED)?,
+            config_success: maker.gauges(define::CONFIG_SUCCESS)?,
+            config_reloads: maker.counters(define::CONFIG_RELOADS)?,
+            config_waiting: maker.gauges(define::CONFIG_WAITING)?,
             spans_dropped: maker.counters(define::OTLP_DROPPED)?,
             collector_failed: maker.counters(define::OTLP_FAILED)?,
             access_log_dropped: maker.counters(define::ACCESS_LOG_DROPPED)?,
@@ -116,6 +125,26 @@ impl Metrics {
     /// Counts a failure to write the ledger.
     pub fn ledger_failed(&self, kind: &'static str) {
         self.ledger_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// Admits these names always, besides those it was made with.
+    pub fn know(&self, known: &KnownNames) {
+        self.recorder().know(known);
+    }
+
+    /// Counts a reload of the configuration.
+    pub fn config_reloaded(&self, applied: bool) {
+        let outcome = if applied { "applied" } else { "refused" };
+        self.config_reloads.with_label_values(&[outcome]).inc();
+        set(&self.config_failed, i64::from(!applied));
+    }
+
+    /// Notes when the configuration in force was loaded, and how many keys wait for a restart.
+    pub fn config_in_force(&self, since: Timestamp, keys_waiting: usize) {
+        set(&self.config_failed, 0);
+        set(&self.config_success, since.unix_ms().div_euclid(1000));
+        let keys_waiting = i64::try_from(keys_waiting).unwrap_or(i64::MAX);
+        set(&self.config_waiting, keys_waiting);
     }
 
     /// Counts spans that the collector did not get.
@@ -177,6 +206,10 @@ impl Metrics {
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn set(gauge: &IntGaugeVec, value: i64) {
+    gauge.with_label_values::<&str>(&[]).set(value);
 }
 
 /// A part of a gauge that is given back on drop.

@@ -8,7 +8,7 @@ use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
 
 use super::catalogue::{self as define, Definition};
 use super::family::{dollars, label_pairs};
-use crate::domain::{ApplicationId, TenantId, Usd};
+use crate::domain::{ApplicationId, TenantId, Timestamp, Usd};
 
 /// A calendar period in UTC that live spend is shown for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,8 @@ pub struct PeriodCost {
 pub struct Observed {
     /// The current period's costs, one for each tenant, application and period.
     pub period_costs: Vec<PeriodCost>,
+    /// When each model was first called; no more of them than there are real models.
+    pub models_first_seen: Vec<(Arc<str>, Timestamp)>,
     /// Age of the oldest call that is not settled; zero when none is open.
     pub oldest_open_call: Option<Duration>,
     /// Settled calls that wait for their commit.
@@ -69,6 +71,10 @@ pub(super) fn families(observed: &Observed, sums: &PeriodSums) -> Vec<MetricFami
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let families = [
         family(define::PERIOD_COST, sums.iter().map(period_cost).collect()),
+        family(
+            define::MODEL_FIRST_SEEN,
+            observed.models_first_seen.iter().map(first_seen).collect(),
+        ),
         single(define::OLDEST_OPEN, seconds(observed.oldest_open_call)),
         single(define::LEDGER_QUEUE, observed.ledger_queue_depth.map(count)),
         info(define::PRICES_INFO, observed.catalogue_version.as_deref()),
@@ -90,6 +96,15 @@ fn period_cost(row: (&(Arc<str>, Arc<str>, PeriodKind), &Usd)) -> Metric {
         &[tenant, application, period.name()],
         dollars(*amount),
     )
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds since 1970 are far below 2^53"
+)]
+fn first_seen((model, first): &(Arc<str>, Timestamp)) -> Metric {
+    let seconds = first.unix_ms().div_euclid(1000) as f64;
+    gauge(define::MODEL_FIRST_SEEN, &[model], seconds)
 }
 
 fn single(metric: Definition, value: Option<f64>) -> Option<MetricFamily> {

@@ -96,6 +96,11 @@ impl Recorder {
         })
     }
 
+    /// Admits these names always.
+    pub(super) fn know(&mut self, known: &KnownNames) {
+        self.subjects.guard.know(known);
+    }
+
     /// Counts one settled call.
     pub(super) fn settled(&mut self, entry: &Entry, timing: &Timing<'_>) {
         let Some(subject) = self.subjects.of(entry) else {

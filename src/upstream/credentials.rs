@@ -40,7 +40,7 @@ impl Authority {
 #[derive(Clone)]
 pub struct CredentialStore {
     current: watch::Receiver<Option<Authority>>,
-    signs: bool,
+    settings: watch::Sender<CredentialSettings>,
 }
 
 /// The credentials or the key of the settings, loaded now and once, expired or not.
@@ -54,6 +54,7 @@ pub async fn load_authority(settings: &CredentialSettings) -> Result<Authority, 
 /// Loads credentials and puts them where [`CredentialStore`] reads them.
 pub struct CredentialRefresher {
     source: Source,
+    settings: watch::Receiver<CredentialSettings>,
     publish: watch::Sender<Option<Authority>>,
     clock: Arc<dyn Clock>,
 }
@@ -74,20 +75,29 @@ impl CredentialStore {
     ) -> (Self, CredentialRefresher) {
         let (publish, current) = watch::channel(None);
         let source = Source::open(settings).await;
-        let signs = !matches!(source, Source::Bearer(_));
+        let (replace, settings) = watch::channel(settings.clone());
         (
-            Self { current, signs },
+            Self {
+                current,
+                settings: replace,
+            },
             CredentialRefresher {
                 source,
+                settings,
                 publish,
                 clock,
             },
         )
     }
 
-    /// Whether requests are signed, so that their bodies must be hashed first.
-    pub const fn signs(&self) -> bool {
-        self.signs
+    /// Whether requests are signed, as far as is known, so that their bodies are hashed as they come.
+    pub fn signs(&self) -> bool {
+        !matches!(&*self.current.borrow(), Some(Authority::Bearer(_)))
+    }
+
+    /// Has credentials loaded from elsewhere; until they are there, those of before serve on.
+    pub fn reload_from(&self, settings: &CredentialSettings) {
+        self.settings.send_replace(settings.clone());
     }
 
     /// Credentials that have not expired, without waiting.
@@ -114,7 +124,7 @@ impl CredentialStore {
 
 impl CredentialRefresher {
     /// Loads, and loads again ahead of each expiry, until dropped.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut pause_after_failure = FAILURE_PAUSE_MIN;
         loop {
             let pause = if let Some(pause) = self.reload().await {
@@ -124,7 +134,14 @@ impl CredentialRefresher {
                 pause_after_failure = (pause_after_failure * 2).min(FAILURE_PAUSE_MAX);
                 pause_after_failure
             };
-            tokio::time::sleep(pause).await;
+            match tokio::time::timeout(pause, self.settings.changed()).await {
+                Ok(Ok(())) => {
+                    let settings = self.settings.borrow_and_update().clone();
+                    self.source = Source::open(&settings).await;
+                }
+                Ok(Err(_nobody_reads_them)) => return,
+                Err(_elapsed) => {}
+            }
         }
     }
 
@@ -244,9 +261,10 @@ mod tests {
     async fn a_fixed_key_is_served_and_needs_no_hash() {
         let (store, refresher) = opened(BearerKey::Fixed(Secret::new("ABSKfixed"))).await;
         let now = Timestamp::from_unix_ms(0);
-        assert!(!store.signs() && store.current(now).is_none());
+        assert!(store.current(now).is_none());
         let load = tokio::spawn(refresher.run());
         assert_eq!(key(store.wait(now).await).unwrap(), b"Bearer ABSKfixed");
+        assert!(!store.signs());
         load.abort();
     }
 

@@ -165,6 +165,74 @@ fn every_link_between_pages_leads_somewhere() {
     }
 }
 
+/// The names of all alert rules, each with the text of its rule.
+fn alerts() -> Vec<(String, String)> {
+    let rules = fs::read_to_string(root().join("deploy/prometheus/bedrock-meter.rules.yml"));
+    let rules = rules.unwrap();
+    let alert = |text: &str| {
+        let (name, rule) = text.split_once('\n').unwrap();
+        (name.to_owned(), rule.to_owned())
+    };
+    rules.split("- alert: ").skip(1).map(alert).collect()
+}
+
+#[test]
+fn every_alert_says_what_it_means_and_has_its_runbook() {
+    let alerts = alerts();
+    assert!(alerts.len() >= 13, "{}", alerts.len());
+    for (name, rule) in &alerts {
+        let line = |key: &str| {
+            let found = rule.lines().find_map(|line| line.trim().strip_prefix(key));
+            found.unwrap_or_else(|| panic!("{name} has no {key}"))
+        };
+        assert!(["critical", "warning", "info"].contains(&line("severity: ")));
+        assert!(!line("summary: ").is_empty());
+        assert!(
+            line("description: ").contains("value"),
+            "{name}: the number"
+        );
+        let page = format!("docs/runbooks/{name}.md");
+        assert_eq!(line("runbook_url: "), page);
+        let page = fs::read_to_string(root().join(page)).unwrap();
+        let headings = page.lines().filter(|line| line.starts_with('#'));
+        let title = format!("# {name}");
+        let expected = [
+            &title,
+            "## What it means",
+            "## How to check",
+            "## What to do",
+            "## False positives",
+        ];
+        assert!(headings.eq(expected), "{name}");
+    }
+}
+
+#[test]
+fn every_runbook_has_its_alert_and_the_list_has_both() {
+    let alerts = alerts();
+    let list = fs::read_to_string(root().join("docs/alerts.md")).unwrap();
+    let pages = files("docs/runbooks", &[".md"]);
+    assert_eq!(pages.len(), alerts.len());
+    for page in pages {
+        let name = page.file_stem().unwrap().to_str().unwrap();
+        assert!(alerts.iter().any(|(alert, _)| alert == name), "{name}");
+        assert!(
+            list.contains(&format!("[{name}](runbooks/{name}.md)")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_metric_that_a_rule_reads_exists() {
+    let known = series_names();
+    let files = files("deploy/prometheus", &[".yml"]);
+    let text = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    let named: BTreeSet<_> = text.flat_map(|text| metrics_named(&text)).collect();
+    assert!(named.len() >= 10, "{named:?}");
+    assert!(named.is_subset(&known), "{:?}", named.difference(&known));
+}
+
 #[test]
 fn every_command_that_is_shown_exists() {
     let mut shown = BTreeSet::new();

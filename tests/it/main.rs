@@ -16,6 +16,7 @@ mod left_out;
 mod limits;
 mod quote;
 mod quote_oracle;
+mod reload;
 mod streaming;
 mod support;
 mod upstream;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bedrock_meter::app::Server;
-use bedrock_meter::config::Settings;
+use bedrock_meter::config::{Problems, Settings};
 use bedrock_meter::domain::{Region, Secret};
 use bedrock_meter::upstream::CredentialSettings;
 use rusqlite::types::ValueRef;
@@ -23,6 +23,7 @@ pub(crate) struct Proxy {
     server: Option<Server>,
     runtime: Runtime,
     directory: TempDir,
+    settings: Settings,
 }
 
 /// One row of the ledger; what is NULL reads as "".
@@ -45,13 +46,16 @@ impl Proxy {
             .enable_all()
             .build()
             .unwrap();
-        let server = runtime.block_on(Box::pin(Server::start(settings))).unwrap();
+        let server = runtime
+            .block_on(Box::pin(Server::start(settings.clone())))
+            .unwrap();
         Self {
             address: server.data_address,
             admin: server.admin_address,
             server: Some(server),
             runtime,
             directory,
+            settings,
         }
     }
 
@@ -80,6 +84,19 @@ impl Proxy {
         let mut client = Client::connect(self.admin);
         client.send(b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
         value_of(&String::from_utf8(client.answer().body).unwrap(), name)
+    }
+
+    /// Puts other settings in force: the present ones, changed.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Settings)) -> bool {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        self.reload_result(Ok(settings))
+    }
+
+    /// What a configuration file that was read again comes to.
+    pub(crate) fn reload_result(&self, loaded: Result<Settings, Problems>) -> bool {
+        let server = self.server.as_ref().unwrap();
+        self.runtime.block_on(server.reload(loaded))
     }
 
     /// Begins to stop while the test goes on; the returned function waits for the end and gives
