@@ -7,6 +7,7 @@ mod prefixed;
 mod pseudonym_key;
 mod server;
 mod stall;
+mod sums;
 mod tls;
 mod worker;
 

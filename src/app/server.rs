@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use http::HeaderName;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::acceptor::{Limits, accept};
 use super::connection::ConnectionSettings;
 use super::pages::{LastMetrics, ProxyPages};
+use super::sums::SumsThread;
 use super::worker::{Worker, WorkerContext};
 use super::{pseudonym_key, tls};
 use crate::admin::{self, Admin};
@@ -27,7 +29,9 @@ use crate::identity::Identity;
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
 use crate::pricing::Catalogue;
-use crate::proxy::{Drains, Gates, OpenSet, Service, Settler, World, entry_of_lost_call, queue};
+use crate::proxy::{
+    Drains, Gates, OpenSet, Service, Settlement, Settler, World, entry_of_lost_call, queue,
+};
 use crate::relay::{GatherLimits, RequestHeaderFilter};
 use crate::telemetry::{KnownNames, Metrics};
 use crate::upstream::{CredentialStore, Patience, Pool, Targets};
@@ -45,6 +49,7 @@ pub struct Server {
     tasks: JoinSet<()>,
     workers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
+    sums_thread: SumsThread,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -99,6 +104,8 @@ impl Server {
             stopping: AtomicBool::new(false),
         });
         let waiting = Arc::new(AtomicU64::new(0));
+        let directory = settings.ledger.directory.clone();
+        let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
         let settler = Settler {
             ledger,
             open_calls,
@@ -110,17 +117,12 @@ impl Server {
             commit_interval: settings.ledger.commit_interval,
             last_sync: Instant::now(),
         };
-        let beat = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()?;
-        let settler = std::thread::Builder::new()
-            .name("settler".to_owned())
-            .spawn(move || settler.run(queue, &beat))
-            .context("start the settling thread")?;
+        let settler = start_settler(settler, queue)?;
 
         let pages = Arc::new(ProxyPages {
             gates: Arc::clone(&gates),
             totals,
+            sums: Arc::clone(&sums_thread.newest),
             waiting,
             ledger_directory: settings.ledger.directory.clone(),
         });
@@ -152,6 +154,7 @@ impl Server {
             tasks,
             workers,
             settler,
+            sums_thread,
             accepting,
             context,
             admin_stop,
@@ -192,8 +195,9 @@ impl Server {
         while self.tasks.join_next().await.is_some() {}
         let last = LastMetrics::of(&self.pages);
         drop((self.gates, self.pages, drains));
-        let (workers, settler) = (self.workers, self.settler);
+        let (workers, settler, sums) = (self.workers, self.settler, self.sums_thread);
         let joined = tokio::task::spawn_blocking(move || {
+            drop(sums);
             // The queue ends when the last worker has dropped its end of it.
             let workers = workers.into_iter().map(JoinHandle::join);
             workers.chain([settler.join()]).all(|ended| ended.is_ok())
@@ -201,6 +205,16 @@ impl Server {
         anyhow::ensure!(joined.await?, "a thread of the proxy panicked");
         last.render()
     }
+}
+
+fn start_settler(settler: Settler, queue: Receiver<Settlement>) -> anyhow::Result<JoinHandle<()>> {
+    let beat = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    std::thread::Builder::new()
+        .name("settler".to_owned())
+        .spawn(move || settler.run(queue, &beat))
+        .context("start the settling thread")
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -9,6 +9,7 @@ use super::catalogue as define;
 use super::counting::{Cache, Counting, Families};
 use super::family::Maker;
 use super::labels::{Budget, KnownNames, Labels, OTHER};
+use super::ledger_sums::{GuardedKey, LedgerSum};
 use super::subjects::{Subject, Subjects};
 use super::timing::{Phase, Timing};
 use super::{Settings, TelemetryError};
@@ -18,6 +19,9 @@ const OVERHEAD_SECONDS: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
     0.1, 1.0,
 ];
+
+/// Series of a tenant's model in a family of the ledger's sums: six kinds in two periods.
+const SERIES_PER_MODEL: usize = 12;
 
 /// Counters of rare events: their families are asked each time.
 #[derive(Debug)]
@@ -61,6 +65,9 @@ pub(super) struct Recorder {
     /// Rows of the ledger that have their own series.
     rows: HashSet<(Arc<str>, Arc<str>)>,
     rows_budget: Budget,
+    /// Tenants' models that have their own series of the ledger's sums.
+    models: HashSet<(Arc<str>, Arc<str>)>,
+    models_budget: Budget,
     other: Arc<str>,
 }
 
@@ -87,6 +94,8 @@ impl Recorder {
             contradictions: maker.counters(define::CONTRADICTIONS)?,
             rows: HashSet::new(),
             rows_budget: Budget::new(settings.series_per_family_max.div_euclid(2)),
+            models: HashSet::new(),
+            models_budget: Budget::new(settings.series_per_family_max.div_euclid(SERIES_PER_MODEL)),
             other: OTHER.into(),
         })
     }
@@ -154,6 +163,38 @@ impl Recorder {
         }
         self.rows.insert(row.clone());
         row
+    }
+
+    /// The label values for a sum of the ledger.
+    pub(super) fn ledger_labels(&mut self, sum: &LedgerSum) -> GuardedKey {
+        let mut labels: Vec<Arc<str>> = sum.labels.iter().map(|label| (&**label).into()).collect();
+        let mut tenant = self.subjects.guard.tenant(&sum.tenant);
+        if let Some(name) = labels.first_mut() {
+            if sum.family.names_application() {
+                match ApplicationId::new(name) {
+                    Ok(application) => {
+                        (tenant, *name) = self.application(&sum.tenant, &application);
+                    }
+                    Err(_invalid) => *name = Arc::clone(&self.other),
+                }
+            } else if sum.family.names_model() {
+                *name = self.model(&tenant, name);
+            }
+        }
+        labels.insert(0, tenant);
+        (sum.family, labels)
+    }
+
+    fn model(&mut self, tenant: &Arc<str>, model: &Arc<str>) -> Arc<str> {
+        let row = (Arc::clone(tenant), Arc::clone(model));
+        if self.models.contains(&row) {
+            return row.1;
+        }
+        if !self.models_budget.take(tenant) {
+            return Arc::clone(&self.other);
+        }
+        self.models.insert(row);
+        Arc::clone(model)
     }
 
     /// The family of refusals, for callers without proof.
