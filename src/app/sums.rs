@@ -65,28 +65,42 @@ fn follow(
 ) {
     let mut breakdown = None;
     loop {
-        let sums = read(directory, &mut breakdown).unwrap_or_else(|error| {
-            metrics.ledger_failed("read");
-            tracing::warn!(event = "ledger_read_failed", %error, "sums of the ledger");
-            breakdown = None;
-            Vec::new()
-        });
-        *newest.lock().unwrap_or_else(PoisonError::into_inner) = sums.into();
-        if stop.recv_timeout(PAUSE) != Err(RecvTimeoutError::Timeout) {
+        let pause = match read(directory, &mut breakdown) {
+            Ok(Some(sums)) => {
+                show(newest, sums);
+                PAUSE
+            }
+            Ok(None) => Duration::ZERO,
+            Err(error) => {
+                metrics.ledger_failed("read");
+                tracing::warn!(event = "ledger_read_failed", %error, "sums of the ledger");
+                breakdown = None;
+                show(newest, Vec::new());
+                PAUSE
+            }
+        };
+        if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return;
         }
     }
 }
 
+fn show(newest: &NewestSums, sums: Vec<LedgerSum>) {
+    *newest.lock().unwrap_or_else(PoisonError::into_inner) = sums.into();
+}
+
+/// The sums; `None` while rows are left to read.
 fn read(
     directory: &std::path::Path,
     breakdown: &mut Option<Breakdown>,
-) -> Result<Vec<LedgerSum>, LedgerError> {
+) -> Result<Option<Vec<LedgerSum>>, LedgerError> {
     let now = SystemClock.now();
     let breakdown = match breakdown {
         Some(breakdown) => breakdown,
         None => breakdown.insert(Breakdown::open(directory, now)?),
     };
-    breakdown.refresh(now)?;
-    breakdown.sums()
+    if breakdown.refresh(now)? {
+        return Ok(None);
+    }
+    breakdown.sums().map(Some)
 }

@@ -63,28 +63,28 @@ impl Breakdown {
         })
     }
 
-    /// Reads what was committed since the last time.
+    /// Reads what was committed since the last time, at most some thousands of rows. `true`: there
+    /// is more, and the sums are not whole yet.
     ///
     /// # Errors
-    /// When the ledger cannot be read, or a row holds what this program never writes. Rows that
-    /// were added stay added; the next call goes on behind them.
-    pub fn refresh(&mut self, now: Timestamp) -> Result<(), LedgerError> {
+    /// When the ledger cannot be read, or a row holds what this program never writes. The sums
+    /// are of no use then.
+    pub fn refresh(&mut self, now: Timestamp) -> Result<bool, LedgerError> {
         self.roll(now);
-        loop {
-            let rows = rows_behind(self.reader.connection(), self.cursor)
-                .map_err(LedgerError::sqlite("read new entries"))?;
-            let last = rows.len() < ROWS_MAX;
-            for row in &rows {
-                self.cursor = row.number;
-                self.add(row);
-            }
-            if last {
-                break;
-            }
+        let rows = rows_behind(self.reader.connection(), self.cursor)
+            .map_err(LedgerError::sqlite("read new entries"))?;
+        for row in &rows {
+            self.cursor = row.number;
+            self.add(row);
+        }
+        if rows.len() == ROWS_MAX {
+            return Ok(true);
         }
         self.judge(now);
-        let moved = self.movers.advance(self.reader.connection(), self.day, now);
-        moved.map_err(LedgerError::sqlite("read the days to compare with"))
+        self.movers
+            .advance(self.reader.connection(), self.day, now)
+            .map_err(LedgerError::sqlite("read the days to compare with"))?;
+        Ok(false)
     }
 
     /// Every sum, in no order.

@@ -64,11 +64,11 @@ fn check<const N: usize>(family: LedgerFamily, entries: &[Entry], expected: [(&s
     let mut followed = Breakdown::open(directory.path(), at(NOW)).unwrap();
     for entry in entries {
         ledger.append(std::slice::from_ref(entry)).unwrap();
-        followed.refresh(entry.settled_at).unwrap();
+        assert!(!followed.refresh(entry.settled_at).unwrap());
     }
-    followed.refresh(at(NOW)).unwrap();
+    assert!(!followed.refresh(at(NOW)).unwrap());
     let mut read = Breakdown::open(directory.path(), at(NOW)).unwrap();
-    read.refresh(at(NOW)).unwrap();
+    assert!(!read.refresh(at(NOW)).unwrap());
     assert_eq!(sums(&read, family), found(expected));
     assert_eq!(sums(&followed, family), found(expected), "followed");
 }
@@ -124,7 +124,7 @@ fn unpriced_calls_have_calls_and_tokens_and_no_dollars() {
     let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
     ledger.append(&entries).unwrap();
     let mut read = Breakdown::open(directory.path(), at(NOW)).unwrap();
-    read.refresh(at(NOW)).unwrap();
+    assert!(!read.refresh(at(NOW)).unwrap());
     let tokens = sums(&read, LedgerFamily::Tokens);
     assert_eq!(tokens.get("reported unpriced day"), Some(&1024));
 }
@@ -228,9 +228,9 @@ fn a_new_day_begins_at_nothing_and_a_new_month_forgets_the_last() {
     let entries = [bought("2026-11-29T23:00:00Z", Dimension::InputTokens, 1, 5)];
     ledger.append(&entries).unwrap();
     let mut breakdown = Breakdown::open(directory.path(), at("2026-11-29T23:30:00Z")).unwrap();
-    breakdown.refresh(at("2026-11-30T00:00:00Z")).unwrap();
+    assert!(!breakdown.refresh(at("2026-11-30T00:00:00Z")).unwrap());
     let month = found([("reported month", 5)]);
     assert_eq!(sums(&breakdown, LedgerFamily::SourceCost), month);
-    breakdown.refresh(at("2026-12-01T00:00:00Z")).unwrap();
+    assert!(!breakdown.refresh(at("2026-12-01T00:00:00Z")).unwrap());
     assert_eq!(sums(&breakdown, LedgerFamily::SourceCost), found([]));
 }
