@@ -12,6 +12,8 @@ use super::breakdown::{COLUMNS, EntryRow};
 use crate::domain::{Dimension, Timestamp};
 
 const DAY_MS: i64 = 86_400_000;
+/// What is read at once: the rows of five minutes are held in memory.
+const SLICE_MS: i64 = 300_000;
 
 /// Today, and the days that it is compared with.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Movers {
         now: Timestamp,
     ) -> Result<(), rusqlite::Error> {
         for before in &mut self.days {
-            before.advance(connection, day.from.unix_ms(), now.unix_ms())?;
+            while before.advance(connection, day.from.unix_ms(), now.unix_ms())? {}
         }
         Ok(())
     }
@@ -109,18 +111,20 @@ impl Movers {
 }
 
 impl Before {
+    /// Reads the next slice; whether there was one.
     fn advance(
         &mut self,
         connection: &Connection,
         today: i64,
         now: i64,
-    ) -> Result<(), rusqlite::Error> {
+    ) -> Result<bool, rusqlite::Error> {
         let ago = self.days_ago.saturating_mul(DAY_MS);
         let (begin, to) = (today.saturating_sub(ago), now.saturating_sub(ago));
         let from = self.read_to.unwrap_or(begin);
         if to <= from {
-            return Ok(());
+            return Ok(false);
         }
+        let to = to.min(from.saturating_add(SLICE_MS));
         let sql = format!("{COLUMNS} WHERE opened_at >= ?1 AND opened_at < ?2");
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map([from, to], EntryRow::read)?;
@@ -132,7 +136,7 @@ impl Before {
             add(&mut self.spend, row);
         }
         self.read_to = Some(to);
-        Ok(())
+        Ok(true)
     }
 }
 
