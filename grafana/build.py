@@ -4,8 +4,8 @@
     grafana/build.py           writes dashboards/*.json
     grafana/build.py --check   fails when a committed file differs from what would be written
 
-Money panels read the ledger-backed gauge `period_cost_usd`, as `max` over replicas: every replica
-reads the same ledger. Counters are used for rates; where a counter is shown as an amount, the
+Money panels read ledger-backed gauges, as `max` over replicas: every replica reads the same
+ledger. Counters are used for rates; where a counter is shown as an amount, the
 series that began within the range count in full, which `increase()` alone would lose.
 """
 
@@ -23,10 +23,42 @@ TENANT_MODEL = 'tenant=~"$tenant",model=~"$model"'
 MODEL = 'model=~"$model"'
 
 
-def spent(period, by=""):
-    """Dollars of the current day or month, from the ledger."""
-    once = f'max by (tenant, application) ({M}period_cost_usd{{period="{period}",{CALLER}}})'
+def ledger(metric, series, labels, by=""):
+    """A gauge of the ledger: one replica's value of each of its series, then their sum.
+
+    `series` are all labels that the gauge has."""
+    once = f"max by ({series}) ({M}{metric}{{{labels}}})"
     return f"sum{' by (' + by + ')' if by else ''} ({once})"
+
+
+def spent(period, by=""):
+    """Dollars of the current day or month."""
+    return ledger("period_cost_usd", "tenant, application", f'period="{period}",{CALLER}', by)
+
+
+def by_model(period, by):
+    labels = f'period="{period}",{TENANT_MODEL}'
+    return ledger("period_model_cost_usd", "tenant, model, kind", labels, by)
+
+
+def trusted(period, source, by=""):
+    labels = f'period="{period}",usage_source="{source}",tenant=~"$tenant"'
+    return ledger("period_source_cost_usd", "tenant, usage_source", labels, by)
+
+
+def unpriced(metric, period, by=""):
+    labels = f'period="{period}",price_status="unpriced",tenant=~"$tenant"'
+    return ledger(metric, "tenant, usage_source, price_status", labels, by)
+
+
+def changed(since, by, labels=CALLER):
+    labels = f'since="{since}",{labels}'
+    return ledger("cost_change_usd", "tenant, application, since, effect", labels, by)
+
+
+def wasted(period, cause, by):
+    labels = f'period="{period}",cause="{cause}",{TENANT_MODEL}'
+    return ledger("period_waste_usd", "tenant, model, cause", labels, by)
 
 
 def rate(metric, labels, by=""):
@@ -96,7 +128,7 @@ def number(title, expr, unit, description, width=4):
     return panel("stat", title, width, 4, [target(expr, instant=True)], unit, description, options)
 
 
-def bars(title, expr, legend, unit, description, width=8):
+def bars(title, expr, legend, unit, description, width=8, targets=None):
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "displayMode": "basic",
@@ -106,8 +138,7 @@ def bars(title, expr, legend, unit, description, width=8):
         "minVizHeight": 16,
         "minVizWidth": 8,
     }
-    lines = f"sort_desc({expr})"
-    targets = [target(lines, legend, instant=True)]
+    targets = targets or [target(f"sort_desc({expr})", legend, instant=True)]
     return panel("bargauge", title, width, 8, targets, unit, description, options)
 
 
@@ -138,129 +169,240 @@ def row(title):
 
 
 USD = "currencyUSD"
+LEDGER = "From the ledger, once however many replicas show it."
+
+
+def money_rows():
+    """Spend of today and of the month, cut four ways."""
+    for title, period in (("Today", "day"), ("Month", "month")):
+        yield bars(f"{title} by team", spent(period, "tenant"), "{{tenant}}", USD, LEDGER, width=6)
+        yield bars(
+            f"{title} by application", spent(period, "tenant, application"),
+            "{{tenant}} / {{application}}", USD, LEDGER, width=6)
+        yield bars(f"{title} by model", by_model(period, "model"), "{{model}}", USD, LEDGER, width=6)
+        yield bars(
+            f"{title} by kind", by_model(period, "kind"), "{{kind}}", USD,
+            LEDGER + " Token classes and other units.", width=6)
+
+
+def movers(by, legend):
+    for title, since, then in (
+        ("yesterday", "yesterday", "the same hours of yesterday"),
+        ("last week", "last_week", "the same hours of the day a week ago"),
+    ):
+        described = f"Today so far less {then}. No data: the ledger does not reach back that far."
+        yield number(f"Change since {title}", changed(since, ""), USD, described)
+        yield bars(
+            f"Why, since {title}", changed(since, "effect"), "{{effect}}", USD,
+            described + " Volume: more or fewer calls. Price: the same at another price. "
+            "Mix: other models, kinds or lengths. They add up to the change.")
+        yield bars(f"Who, since {title}", changed(since, by), legend, USD, described, width=12)
 
 
 def overview_panels():
     yield row("Money")
+    yield number("Today", spent("day"), USD, "Since midnight UTC. " + LEDGER)
+    yield number("This month", spent("month"), USD, "Since the first of the month UTC. " + LEDGER)
     yield number(
         "Spend now, per hour", rate("cost_usd_total", CALL) + " * 3600", USD,
         "Dollars per hour at the current rate, from counters.")
-    yield number("Today", spent("day"), USD, "Since midnight UTC, from the ledger.")
-    yield number("This month", spent("month"), USD, "Since the first of the month UTC, from the ledger.")
-    yield number(
-        "Unpriced calls", f"sum({grown('unpriced_requests_total', TENANT_MODEL, 'tenant')}) or vector(0)",
-        "short", "Calls in the range without a price: the amounts are at least what is shown.")
-    yield number(
-        "Calls with estimated usage",
-        f"sum({grown('usage_estimated_total', TENANT_MODEL, 'tenant')}) or vector(0)",
-        "short", "Calls in the range whose usage Bedrock did not report.")
-    yield number(
-        "Calls in flight", f"sum({M}in_flight_requests)", "short", "Admitted and not ended, all replicas.")
-    yield bars(
-        "Today by team", spent("day", "tenant"), "{{tenant}}", USD, "From the ledger.")
-    yield bars(
-        "Today by application", spent("day", "tenant, application"), "{{tenant}} / {{application}}", USD,
-        "From the ledger.")
     yield curves(
         "Spend per hour by team", [target(rate("cost_usd_total", CALL, "tenant") + " * 3600", "{{tenant}}")],
-        USD, "Rates, from counters.", stacked=True)
+        USD, "Rates, from counters.", width=12, stacked=True)
+    yield from money_rows()
+
+    yield row("How sure")
+    for title, period in (("today", "day"), ("this month", "month")):
+        yield bars(
+            f"Dollars {title} by source", None, "", USD,
+            "What rests on usage that Bedrock reported and on estimates. Unpriced calls have no "
+            "dollars: with any of them the sum is a lower bound. " + LEDGER,
+            targets=[
+                target(trusted(period, "reported"), "reported", instant=True),
+                target(trusted(period, "estimated"), "estimated", instant=True),
+            ])
+        yield number(
+            f"Unpriced calls {title}", unpriced("period_calls", period), "short",
+            "Calls without a price: nothing is known of their dollars. No data: there was none this month.", 2)
+        yield number(
+            f"Unpriced tokens {title}", unpriced("period_tokens", period), "short",
+            "Tokens of calls without a price.", 2)
     yield bars(
-        "Month by team", spent("month", "tenant"), "{{tenant}}", USD, "From the ledger.")
+        "Unpriced calls by team and reason", grown("unpriced_requests_total", TENANT_MODEL, "tenant, reason"),
+        "{{tenant}}: {{reason}}", "short", "In the time range, from counters. Usage is kept and can be priced later.")
     yield bars(
-        "Month by application", spent("month", "tenant, application"), "{{tenant}} / {{application}}", USD,
-        "From the ledger.")
+        "Estimated calls by team and reason", grown("usage_estimated_total", TENANT_MODEL, "tenant, reason"),
+        "{{tenant}}: {{reason}}", "short", "In the time range, from counters. Bedrock did not report their usage.")
+    yield bars(
+        "Usage missing by model and reason", grown("usage_missing_total", TENANT_MODEL, "model, reason"),
+        "{{model}}: {{reason}}", "short", "In the time range, from counters. Their usage is unknown.")
+
+    yield row("What changed")
+    yield from movers("tenant, application", "{{tenant}} / {{application}}")
+
+
+def team_panels():
+    yield row("Spend")
+    yield number("Today", spent("day"), USD, "Since midnight UTC. " + LEDGER)
+    yield number("This month", spent("month"), USD, "Since the first of the month UTC. " + LEDGER)
+    yield number("Unpriced calls today", unpriced("period_calls", "day"), "short",
+                 "Their dollars are unknown. No data: there was none this month.")
+    yield curves(
+        "Spend per hour by application",
+        [target(rate("cost_usd_total", CALL, "application") + " * 3600", "{{application}}")],
+        USD, "Rates, from counters.", width=12, stacked=True)
+    yield bars(
+        "Top applications today", f"topk(10, {spent('day', 'tenant, application')})",
+        "{{tenant}} / {{application}}", USD, LEDGER)
+    yield bars(
+        "Top applications this month", f"topk(10, {spent('month', 'tenant, application')})",
+        "{{tenant}} / {{application}}", USD, LEDGER)
+    yield bars("Month by model", by_model("month", "model"), "{{model}}", USD, LEDGER)
+    yield row("What changed")
+    yield from movers("tenant, application", "{{tenant}} / {{application}}")
+    yield row("Speed and errors")
+    yield curves(
+        "Calls per second by application", [target(rate("requests_total", CALL, "application"), "{{application}}")],
+        "reqps", "Settled calls.", stacked=True)
+    yield curves(
+        "Failures per second by outcome",
+        [target(rate("requests_total", CALL + ',outcome!="success"', "outcome"), "{{outcome}}")],
+        "reqps", "Settled calls that did not end well.", stacked=True)
     yield curves(
         "Tokens per second by kind", [target(rate("tokens_total", CALL, "kind"), "{{kind}}")],
         "short", "Tokens of every class.", stacked=True)
+    yield curves(
+        "Duration of the models in use", used_by_team("request_duration_seconds"),
+        "s", "From admission to the end of the answer, for the models that the team used in the time "
+        "range. Calls of every team: latency has no tenant label.")
+    yield curves(
+        "Time to first token of the models in use", used_by_team("time_to_first_token_seconds"),
+        "s", "As the panel beside it, to the first generated content of a stream.")
     yield bars(
-        "Spend in the range by model", grown("cost_usd_total", CALL, "model"), "{{model}}", USD,
-        "From counters over the time range: for the month to date choose that range. "
-        "`bedrock-meter report` has the exact amounts.")
-    yield bars(
-        "Spend in the range by token kind", grown("cost_usd_total", CALL, "kind"), "{{kind}}", USD,
-        "From counters over the time range; exact amounts: `bedrock-meter report`.")
-    yield bars(
-        "Unpriced calls by team and reason", grown("unpriced_requests_total", TENANT_MODEL, "tenant, reason"),
-        "{{tenant}}: {{reason}}", "short", "Usage is kept and can be priced later.", width=4)
-    yield bars(
-        "Estimated dollars by team and reason",
-        grown("estimated_cost_usd_total", TENANT_MODEL, "tenant, reason"),
-        "{{tenant}}: {{reason}}", USD, "The part of the spend that rests on estimated usage.", width=4)
+        "Refused in the range", grown("refused_total", 'tenant=~"$tenant"', "tenant, reason"),
+        "{{tenant}}: {{reason}}", "short", "Refused by the proxy; never reached Bedrock.")
 
+
+def used_by_team(metric):
+    """Quantiles of the models for which the chosen team has calls."""
+    used = f"group by (model) (last_over_time({M}requests_total{{{CALL}}}[$__range]))"
+    return [
+        target(f"{quantile(q, metric, MODEL, 'model')} and on (model) {used}", "{{model}} " + name)
+        for q, name in ((0.5, "p50"), (0.95, "p95"))
+    ]
+
+
+def models_panels():
     yield row("Speed")
     yield curves(
-        "Time to first token", [
-            target(quantile(0.5, "time_to_first_token_seconds", MODEL, "model"), "{{model}} p50"),
-            target(quantile(0.95, "time_to_first_token_seconds", MODEL, "model"), "{{model}} p95"),
-        ], "s", "From admission to the first generated content of a stream.")
+        "Output tokens per second", [
+            target(quantile(0.5, "output_tokens_per_second", MODEL, "model"), "{{model}} p50"),
+            target(quantile(0.05, "output_tokens_per_second", MODEL, "model"), "{{model}} p5"),
+        ], "short", "Of one stream, from its first generated content to its end.")
     yield curves(
-        "Duration", [
-            target(quantile(0.5, "request_duration_seconds", MODEL, "model"), "{{model}} p50"),
-            target(quantile(0.95, "request_duration_seconds", MODEL, "model"), "{{model}} p95"),
-        ], "s", "From admission to the end of the answer.")
+        "Time to first token", quantiles("time_to_first_token_seconds"),
+        "s", "From admission to the first generated content of a stream.")
     yield curves(
-        "Time added by the proxy", [
-            target(quantile(0.5, "overhead_seconds", "", "phase"), "{{phase}} p50"),
-            target(quantile(0.99, "overhead_seconds", "", "phase"), "{{phase}} p99"),
-        ], "s", "What the proxy itself added, by phase.")
+        "Duration", quantiles("request_duration_seconds"), "s", "From admission to the end of the answer.")
+    yield curves(
+        "Tokens per second by model", [target(rate("tokens_total", CALL, "model"), "{{model}}")],
+        "short", "Tokens of every class, all calls together.", stacked=True)
+    yield curves(
+        "Failures per second by model",
+        [target(rate("requests_total", CALL + ',outcome!="success"', "model, outcome"), "{{model}} {{outcome}}")],
+        "reqps", "Settled calls that did not end well.", stacked=True)
+    yield curves(
+        "Answers of Bedrock by status",
+        [target(rate("upstream_requests_total", MODEL, "region, status"), "{{region}} {{status}}")],
+        "reqps", "Attempts sent to Bedrock; none: no answer came.", stacked=True)
+    yield row("Cache")
+    prompt = 'kind=~"input|cache_read|cache_write_.*"'
+    yield curves(
+        "Share of prompt tokens read from cache",
+        [target(rate("tokens_total", CALL + ',kind="cache_read"', "model") + " / "
+                + rate("tokens_total", f"{CALL},{prompt}", "model"), "{{model}}")],
+        "percentunit", "Of all prompt tokens: plain, read from and written to a cache. Only models "
+        "that reported cache reads.")
+    for title, period in (("today", "day"), ("this month", "month")):
+        yield bars(
+            f"Cache writes never read, {title}", wasted(period, "cache_write_never_read", "model"),
+            "{{model}}", USD, "Cost of writes whose life ended without any read by that team and model: "
+            "a lower bound. " + LEDGER)
+    yield row("Paid for nothing")
+    for cause, title, what in (
+        ("retried", "Retried attempts", "Charged attempts that failed for the client and that its SDK sent again. "),
+        ("abandoned", "Abandoned calls", "Charged calls whose client left and did not come back. "),
+    ):
+        for when, period in (("today", "day"), ("this month", "month")):
+            yield bars(f"{title}, {when}", wasted(period, cause, "model"), "{{model}}", USD, what + LEDGER, width=6)
 
-    yield row("Calls and failures")
+
+def quantiles(metric):
+    return [
+        target(quantile(q, metric, MODEL, "model"), "{{model}} " + name)
+        for q, name in ((0.5, "p50"), (0.95, "p95"))
+    ]
+
+
+def health_panels():
+    yield row("Calls")
+    yield number("Calls in flight", f"sum({M}in_flight_requests)", "short", "Admitted and not ended, all replicas.")
+    yield number(
+        "Oldest open call", f"max({M}oldest_open_call_seconds)", "s", "Of all replicas.")
+    yield number("Streams drained now", f"sum({M}open_drains)", "short", "Read on after their client left.")
+    yield number("Entries waiting", f"sum({M}ledger_queue_depth)", "short", "Settled calls that wait for their commit.")
+    yield number(
+        "AWS credentials expire in", f"min({M}credentials_expiry_seconds)", "s",
+        "Soonest of all replicas; no data where they do not expire.")
+    yield number(
+        "Age of the price catalogue", f"max({M}price_catalogue_age_seconds)", "s", "Oldest of all replicas.")
     yield curves(
-        "Calls per second by operation", [target(rate("requests_total", CALL, "operation"), "{{operation}}")],
-        "reqps", "Settled calls.", stacked=True)
-    yield curves(
-        "Failures per second", [
-            target(rate("requests_total", CALL + ',outcome!="success"', "outcome"), "{{outcome}}"),
-        ], "reqps", "Settled calls that did not end well, by outcome.", stacked=True)
-    yield curves(
-        "Answers of Bedrock by status", [
-            target(rate("upstream_requests_total", MODEL, "region, status"), "{{region}} {{status}}"),
-        ], "reqps", "Attempts sent to Bedrock; none: no answer came.", stacked=True)
-    yield bars(
-        "Refused in the range", grown("refused_total", 'tenant=~"$tenant|unproven"', "tenant, reason"),
-        "{{tenant}}: {{reason}}", "short", "Refused by the proxy; never reached Bedrock.")
-    yield bars(
-        "Usage missing in the range", grown("usage_missing_total", TENANT_MODEL, "model, reason"),
-        "{{model}}: {{reason}}", "short", "Calls whose usage is unknown.")
+        "Open calls", [
+            target(f"sum({M}in_flight_requests)", "in flight"),
+            target(f"sum({M}open_drains)", "draining"),
+        ], "short", "Calls in flight and streams read on after their client left.")
     yield curves(
         "Retries, disconnects, drained streams", [
             target(rate("client_retries_total", 'tenant=~"$tenant"'), "SDK retries"),
             target(rate("client_disconnects_total", 'tenant=~"$tenant"'), "client left"),
             target(rate("drained_streams_total", 'tenant=~"$tenant"'), "drained"),
         ], "reqps", "What clients did.")
-
-    yield row("Ledger and process")
     yield curves(
-        "Ledger", [
-            target(f"sum({M}ledger_queue_depth)", "waiting entries"),
-            target(rate("ledger_entries_total", ""), "entries per second"),
-            target(rate("ledger_errors_total", "", "kind"), "errors per second: {{kind}}"),
-        ], "short", "Entries waiting for their commit, committed, failed.", width=6)
+        "Request bytes in memory", [target(f"sum({M}buffered_bytes)", "bytes")],
+        "bytes", "Bodies gathered for signing.")
+    yield row("Ledger")
     yield curves(
-        "Ledger commit", [
+        "Queue", [target(f"sum({M}ledger_queue_depth)", "waiting entries")],
+        "short", "Settled calls that wait for their commit.", width=6)
+    yield curves(
+        "Commit", [
             target(quantile(0.5, "ledger_commit_seconds", "", ""), "p50"),
             target(quantile(0.99, "ledger_commit_seconds", "", ""), "p99"),
         ], "s", "Time of one commit.", width=6)
     yield curves(
-        "Open calls", [
-            target(f"sum({M}in_flight_requests)", "in flight"),
-            target(f"sum({M}open_drains)", "draining"),
-            target(f"max({M}oldest_open_call_seconds)", "age of the oldest, seconds"),
-        ], "short", "Calls in flight and streams read on after their client left.", width=6)
+        "Entries per second", [target(rate("ledger_entries_total", ""), "committed")],
+        "cps", "Entries committed, all replicas.", width=6)
     yield curves(
-        "Request bytes in memory", [target(f"sum({M}buffered_bytes)", "bytes")],
-        "bytes", "Bodies gathered for signing.", width=6)
-    yield number(
-        "Age of the price catalogue", f"max({M}price_catalogue_age_seconds)", "s", "Oldest of all replicas.", 6)
-    yield number(
-        "AWS credentials expire in", f"min({M}credentials_expiry_seconds)", "s",
-        "Soonest of all replicas; no data where they do not expire.", 6)
-    yield number(
-        "Label values replaced", f"sum({M}label_overflow_total) or vector(0)", "short",
-        "Times that a limit put `other` in place of a name.", 6)
+        "Ledger errors per second", [target(rate("ledger_errors_total", "", "kind"), "{{kind}}")],
+        "cps", "Failures to write or read the ledger; none: no data.", width=6)
+    yield row("What the proxy adds and refuses")
+    yield curves(
+        "Time added by the proxy", [
+            target(quantile(0.5, "overhead_seconds", "", "phase"), "{{phase}} p50"),
+            target(quantile(0.99, "overhead_seconds", "", "phase"), "{{phase}} p99"),
+        ], "s", "What the proxy itself added, by phase.")
+    yield bars(
+        "Refused in the range", grown("refused_total", 'tenant=~"$tenant|unproven"', "tenant, reason"),
+        "{{tenant}}: {{reason}}", "short", "Refused by the proxy; never reached Bedrock.")
+    yield bars(
+        "Label values replaced", f"sum by (limit) ({M}label_overflow_total)", "{{limit}}", "short",
+        "Times that a limit put `other` in place of a name, since the start of each replica.")
     yield number(
         "Price catalogues in use", f"count(count by (version) ({M}price_catalogue_info))", "short",
         "More than one: replicas price differently.", 6)
+    yield number(
+        "Versions in use", f"count(count by (version) ({M}build_info))", "short",
+        "More than one: an upgrade is under way.", 6)
 
 
 def placed(panels):
@@ -276,21 +418,24 @@ def placed(panels):
         yield one
 
 
-def variable(name, metric):
+def variable(name, metric, all_):
+    """A list to choose from; `all_`: with the choice of everything."""
     query = f"label_values({M}{metric}, {name})"
+    everything = {
+        "allValue": ".*",
+        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+    }
     return {
         "type": "query",
         "name": name,
         "label": name,
         "datasource": DATASOURCE,
-        "definition": query,
         "query": {"query": query, "refId": f"variable-{name}"},
         "refresh": 2,
         "sort": 1,
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".*",
-        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+        "multi": all_,
+        "includeAll": all_,
+        **(everything if all_ else {}),
         "hide": 0,
         "options": [],
         "regex": "",
@@ -298,13 +443,12 @@ def variable(name, metric):
     }
 
 
-def overview():
-    source = {
+def source():
+    return {
         "type": "datasource",
         "name": "datasource",
         "label": "Data source",
         "query": "prometheus",
-        "current": {},
         "hide": 0,
         "includeAll": False,
         "multi": False,
@@ -313,10 +457,43 @@ def overview():
         "regex": "",
         "skipUrlSync": False,
     }
+
+
+DASHBOARDS = {
+    "overview": ("overview", "Who spends what on Amazon Bedrock, how sure that is, what changed.",
+                 overview_panels, ("tenant", "application", "model")),
+    "team": ("team", "One team: what it spends, how fast and how well it is served.",
+             team_panels, ("tenant", "application", "model")),
+    "models": ("models", "How fast models answer, what caches save, what was paid for nothing.",
+               models_panels, ("tenant", "application", "model")),
+    "health": ("meter health", "Whether the proxy is well and its numbers are up to date.",
+               health_panels, ("tenant",)),
+}
+VARIABLES = {"tenant": "period_cost_usd", "application": "period_cost_usd", "model": "requests_total"}
+
+
+def link(name):
     return {
-        "uid": "bedrock-meter-overview",
-        "title": "bedrock-meter overview",
-        "description": "Who spends what on Amazon Bedrock, and whether the proxy is well.",
+        "type": "link",
+        "title": DASHBOARDS[name][0],
+        "url": f"/d/bedrock-meter-{name}",
+        "icon": "dashboard",
+        "tooltip": DASHBOARDS[name][1],
+        "tags": [],
+        "asDropdown": False,
+        "targetBlank": False,
+        "includeVars": True,
+        "keepTime": True,
+    }
+
+
+def dashboard(name):
+    title, description, panels, variables = DASHBOARDS[name]
+    chosen = [variable(one, VARIABLES[one], all_=(name, one) != ("team", "tenant")) for one in variables]
+    return {
+        "uid": f"bedrock-meter-{name}",
+        "title": f"bedrock-meter {title}",
+        "description": description,
         "tags": ["bedrock-meter"],
         "schemaVersion": 39,
         "version": 1,
@@ -329,29 +506,22 @@ def overview():
         "time": {"from": "now/d", "to": "now"},
         "timepicker": {},
         "weekStart": "",
-        "links": [],
+        "links": [link(other) for other in DASHBOARDS if other != name],
         "annotations": {"list": []},
-        "templating": {
-            "list": [
-                source,
-                variable("tenant", "period_cost_usd"),
-                variable("application", "period_cost_usd"),
-                variable("model", "requests_total"),
-            ],
-        },
-        "panels": list(placed(overview_panels())),
+        "templating": {"list": [source(), *chosen]},
+        "panels": list(placed(panels())),
     }
 
 
 def main():
-    path = HERE / "dashboards" / "bedrock-meter-overview.json"
-    text = json.dumps(overview(), indent=2) + "\n"
-    if "--check" in sys.argv[1:]:
-        if not path.exists() or path.read_text() != text:
+    for name in DASHBOARDS:
+        path = HERE / "dashboards" / f"bedrock-meter-{name}.json"
+        text = json.dumps(dashboard(name), indent=2) + "\n"
+        if "--check" not in sys.argv[1:]:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
             sys.exit(f"{path.name} is not what grafana/build.py writes: run it and commit")
-        return
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
 
 
 if __name__ == "__main__":

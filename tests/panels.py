@@ -33,20 +33,24 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DASHBOARDS = ROOT / "grafana" / "dashboards"
 WAIT_SECONDS = 60
+REPLICAS = ("replica-1", "replica-2")
 # What has no series until the event happens: a dashboard of a quiet proxy is empty there.
 EVENTS = (
     "unpriced_requests_total", "usage_estimated_total", "usage_missing_total",
     "estimated_cost_usd_total", "refused_total", "client_retries_total",
     "client_disconnects_total", "drained_streams_total", "ledger_errors_total",
+    "cost_change_usd", "period_waste_usd", 'kind="cache_read"',
     "credentials_expiry_seconds", "price_catalogue_age_seconds", "buffered_bytes", 'outcome!="success"', "label_overflow_total",
 )
 # What the traffic of `--binary` does not cause.
 NOT_CAUSED = (
     "ledger_errors_total", "credentials_expiry_seconds",
+    "label_overflow_total",  # caused, and looked for, after the panels
 )
 
 
@@ -118,7 +122,7 @@ class Prometheus:
 
     def scrapes(self):
         rows = self.instant('count_over_time(up{job="bedrock-meter"}[1h])')
-        return rows[0][1] if rows else 0
+        return min(value for _, value in rows) if len(rows) == len(REPLICAS) else 0
 
     def await_scrapes(self, more):
         """Waits until that many scrapes more have succeeded."""
@@ -140,7 +144,11 @@ def prometheus(metrics_url, directory):
             "job_name": "bedrock-meter",
             "scheme": url.scheme,
             "metrics_path": url.path,
-            "static_configs": [{"targets": [url.netloc]}],
+            # Two targets that show one ledger, as two replicas on one store would: every series
+            # is there twice, and a sum over replicas would double the money.
+            "static_configs": [
+                {"targets": [url.netloc], "labels": {"instance": replica}} for replica in REPLICAS
+            ],
         }],
     }
     file = directory / "prometheus.yml"
@@ -192,9 +200,28 @@ def check_model(name, dashboard):
             continue
         if not panel.get("targets") or panel["datasource"]["uid"] != "${datasource}":
             raise Failed(f"{name}: panel {panel['title']} has no query or its own data source")
+        if not panel["description"] or not panel["fieldConfig"]["defaults"]["unit"]:
+            raise Failed(f"{name}: panel {panel['title']} has no description or no unit")
         references = [target["refId"] for target in panel["targets"]]
         if len(references) != len(set(references)):
             raise Failed(f"{name}: panel {panel['title']} has two queries of one name")
+        for target in panel["targets"]:
+            if target["datasource"]["uid"] != "${datasource}":
+                raise Failed(f"{name}: a query of {panel['title']} has its own data source")
+    check_references(name, dashboard)
+
+
+def check_references(name, dashboard):
+    """Links lead to dashboards that exist; every variable that is used is defined, and used."""
+    uids = {json.loads(file.read_text())["uid"] for file in DASHBOARDS.glob("*.json")}
+    linked = {link["url"].removeprefix("/d/") for link in dashboard["links"]}
+    if linked != uids - {dashboard["uid"]}:
+        raise Failed(f"{name}: links to {sorted(linked)}")
+    defined = {variable["name"] for variable in dashboard["templating"]["list"]}
+    queries = json.dumps(dashboard["panels"])
+    used = set(re.findall(r"\$\{?(\w+)", queries)) - {"__rate_interval", "__range"}
+    if used != defined:
+        raise Failed(f"{name}: variables defined {sorted(defined)}, used {sorted(used)}")
 
 
 def check_names():
@@ -218,9 +245,30 @@ def filled(query, values):
     return query
 
 
-def variables():
-    values = {"tenant": ".*", "application": ".*", "model": ".*"}
+def variables(**chosen):
+    """What Grafana puts in for "All", or for what is chosen."""
+    values = {"tenant": ".*", "application": ".*", "model": ".*"} | chosen
     return values | {"__rate_interval": "10s", "__range": "1h", "__interval": "1s"}
+
+
+# Choices that must be well formed, whatever they find: one value and several, as Grafana writes
+# them for Prometheus.
+CHOICES = (
+    {"tenant": "search"},
+    {"tenant": "(search|support)", "application": "(ranker|assistant)"},
+    {"tenant": "nobody", "model": "(a\\\\.b|c)"},
+)
+
+
+def panel_query(board, title, number=0):
+    """The query of a panel by dashboard and title."""
+    found = [
+        panel for dashboard, panel, _ in panels()
+        if dashboard["uid"] == f"bedrock-meter-{board}" and panel["title"] == title
+    ]
+    if not found:
+        raise Failed(f"no panel {title} on the dashboard {board}")
+    return found[0]["targets"][number]["expr"]
 
 
 def check_variables(server, dashboard):
@@ -228,9 +276,9 @@ def check_variables(server, dashboard):
     for variable in dashboard["templating"]["list"]:
         if variable["type"] != "query":
             continue
-        asked = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["definition"])
+        asked = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"])
         if not asked:
-            raise Failed(f"variable {variable['name']}: {variable['definition']}")
+            raise Failed(f"variable {variable['name']}: {variable['query']}")
         metric, label = asked.groups()
         if not server.ask(f"label/{label}/values", **{"match[]": metric}):
             raise Failed(f"variable {variable['name']} has no values")
@@ -250,6 +298,8 @@ def check_panels(server, may_be_empty, seconds):
             given = given or server.numbers(query, seconds)
             if not given and not any(word in query for word in may_be_empty):
                 problems.append(f"{panel['title']}: no data: {query}")
+            for choice in CHOICES:
+                server.instant(filled(expression, variables(**choice)))
         except Failed as cause:
             problems.append(f"{panel['title']}: {cause}: {query}")
         checked += 1
@@ -297,14 +347,15 @@ def by_shown_names(kept, shown):
 
 def check_money(server, ledger):
     """The money panels equal the ledger, as a total, by team and by application."""
-    for title, period in (("Today", "day"), ("This month", "month"),
-                          ("Today by team", "day"), ("Month by team", "month"),
-                          ("Today by application", "day"), ("Month by application", "month")):
-        found = [query for _, panel, query in panels() if panel["title"] == title]
-        if len(found) != 1:
-            raise Failed(f"no single money panel {title}")
+    for board, title, period in (
+        ("overview", "Today", "day"), ("overview", "This month", "month"),
+        ("team", "Today", "day"), ("team", "This month", "month"),
+        ("overview", "Today by team", "day"), ("overview", "Month by team", "month"),
+        ("overview", "Today by application", "day"), ("overview", "Month by application", "month"),
+    ):
+        query = panel_query(board, title)
         kept = ledger_sums(ledger, period)
-        rows = server.instant(filled(found[0], variables()))
+        rows = server.instant(filled(query, variables()))
         if title.endswith("application"):
             shown = {(row["tenant"], row["application"]): value for row, value in rows}
             compare(title, shown, by_shown_names(kept, shown))
@@ -318,11 +369,49 @@ def check_money(server, ledger):
     return True
 
 
-def check_growth(server, series, exact):
-    """A counter shown as an amount includes the first value of a series that is new."""
-    query = next(query for _, panel, query in panels() if panel["title"] == "Spend in the range by model")
-    rows = server.instant(filled(query, variables()))
-    compare("Spend in the range by model", {row["model"]: value for row, value in rows}, {series: exact})
+def report(binary, directory, by, period):
+    """{group: exact dollars} as `bedrock-meter report` prints them."""
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    first = today if period == "day" else today.replace(day=1)
+    printed = subprocess.run(
+        [binary, "report", "--by", by, "--from", str(first), "--format", "json", "--ledger", directory],
+        check=True, capture_output=True, text=True).stdout
+    rows = json.loads(printed)["rows"]
+    return {row[by] or "none": fractions.Fraction(row["cost_usd"]) for row in rows if row["cost_usd"]}
+
+
+def charged_by_kind(file, period):
+    """{kind: exact dollars} of the charge lines of calls that have a cost."""
+    start = datetime.datetime.now(datetime.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = start if period == "day" else start.replace(day=1)
+    query = """
+        SELECT l.dimension, l.quantity, l.femtousd_per_unit
+        FROM charge_lines AS l JOIN entries AS e USING (call_id)
+        WHERE e.opened_at >= ? AND e.cost_microusd IS NOT NULL"""
+    sums = {}
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
+        for name, quantity, price in ledger.execute(query, (int(start.timestamp() * 1000),)):
+            kind = name.removesuffix("_tokens")
+            sums[kind] = sums.get(kind, 0) + fractions.Fraction(quantity * int(price), 10**15)
+    return sums
+
+
+def shown_by(server, query, label, **chosen):
+    return {row.get(label, ""): value for row, value in server.instant(filled(query, variables(**chosen)))}
+
+
+def check_reported(server, binary, directory):
+    """The panels by team and by model equal `bedrock-meter report`; those by kind the charge lines."""
+    for word, period in (("Today", "day"), ("Month", "month")):
+        for by, title in (("tenant", "team"), ("model", "model")):
+            shown = shown_by(server, panel_query("overview", f"{word} by {title}"), by)
+            compare(f"{word} by {title}", shown, report(binary, directory, by, period))
+        shown = shown_by(server, panel_query("overview", f"{word} by kind"), "kind")
+        compare(f"{word} by kind", shown, charged_by_kind(directory / "ledger.sqlite3", period))
+    total = sum(report(binary, directory, "tenant", "day").values())
+    trust = [panel_query("overview", "Dollars today by source", number) for number in (0, 1)]
+    compare("Dollars today by source", {"": sum(sum(shown_by(server, one, "").values()) for one in trust)}, {"": total})
+    return True
 
 
 # --- The self test ------------------------------------------------------------------------------
@@ -333,6 +422,17 @@ bedrock_meter_period_cost_usd{tenant="team",application="app",period="day"} 0.00
 bedrock_meter_period_cost_usd{tenant="team",application="app",period="month"} 1.2535
 bedrock_meter_period_cost_usd{tenant="single",application="call",period="day"} 0.25
 bedrock_meter_period_cost_usd{tenant="single",application="call",period="month"} 0.25
+bedrock_meter_period_model_cost_usd{tenant="team",model="m",kind="input",period="day"} 0.0035
+bedrock_meter_period_model_cost_usd{tenant="team",model="m",kind="input",period="month"} 1.2535
+bedrock_meter_period_source_cost_usd{tenant="team",usage_source="reported",period="day"} 0.0035
+bedrock_meter_period_source_cost_usd{tenant="team",usage_source="reported",period="month"} 1.2535
+bedrock_meter_period_source_cost_usd{tenant="team",usage_source="estimated",period="day"} 0
+bedrock_meter_period_source_cost_usd{tenant="team",usage_source="estimated",period="month"} 0
+bedrock_meter_period_calls{tenant="team",usage_source="reported",price_status="unpriced",period="day"} 1
+bedrock_meter_period_calls{tenant="team",usage_source="reported",price_status="unpriced",period="month"} 1
+bedrock_meter_period_tokens{tenant="team",usage_source="reported",price_status="unpriced",period="day"} 9
+bedrock_meter_period_tokens{tenant="team",usage_source="reported",price_status="unpriced",period="month"} 9
+bedrock_meter_build_info{version="test"} 1
 bedrock_meter_cost_usd_total{tenant="team",application="app",model="m",kind="input"} 0.0035
 bedrock_meter_in_flight_requests 1
 bedrock_meter_open_drains 0
@@ -370,6 +470,7 @@ class Exporter(http.server.BaseHTTPRequestHandler):
         for name, labels in (
             ("request_duration_seconds", 'model="m",operation="Converse",'),
             ("time_to_first_token_seconds", 'model="m",operation="Converse",'),
+            ("output_tokens_per_second", 'model="m",operation="Converse",'),
             ("overhead_seconds", 'operation="Converse",phase="signing",'),
             ("ledger_commit_seconds", ""),
         ):
@@ -420,7 +521,6 @@ def self_test(directory):
         count = check_panels(server, EVENTS, 30)
         must_fail("missing data", check_panels, server, (), 30)
         must_fail("a wrong query", server.instant, "sum(")
-        check_growth(server, "m", 0.0035)
         if ledger:
             check_money(server, ledger)
             with contextlib.closing(sqlite3.connect(ledger)) as changed:
@@ -516,7 +616,8 @@ def traffic(address, stopped):
         turn += 1
         for tenant, application in (("search", "ranker"), ("search", "indexer"), ("support", "assistant")):
             call(address, tenant, application)
-            call(address, tenant, application, "converse-stream", simulate="frames=5")
+            call(address, tenant, application, "converse-stream", simulate="frames=30,frame-delay-ms=10")
+            call(address, tenant, application, simulate="cache-read=50")
         call(address, "support", "assistant", simulate="status=500")
         call(address, "support", "assistant", simulate="no-usage")
         call(address, "support", "assistant", model="example.unknown-model-v9:0")
@@ -550,32 +651,130 @@ def check_binary(binary, directory):
     with process(simulate, **pipes) as simulator:
         upstream = announced(simulator, simulator.stdout, "simulator listening on", [])
         file = directory / "bedrock-meter.toml"
-        file.write_text(configuration(directory, upstream, free_port(), free_port()))
-        with process([binary, "serve", "--config", str(file)], **pipes) as proxy:
-            return check_running(proxy, directory)
-
-
-def check_running(proxy, directory):
-    log = []
-    admin = announced(proxy, proxy.stdout, "admin listener", log)
-    line = re.compile(r"data listener\s+http://([^\s/]+)")
-    data = until("the data listener", lambda: line.search("\n".join(log)))
-    address, stopped = data[1], threading.Event()
-    ledger = directory / "data" / "ledger.sqlite3"
-    with prometheus(admin + "/metrics", directory) as server:
-        if call(address, "search", "ranker") != 200:
-            raise Failed("the first call was refused: " + "\n".join(log[-20:]))
-        clients = threading.Thread(target=traffic, args=(address, stopped), daemon=True)
-        try:
-            clients.start()
-            server.await_scrapes(12)
-            count = check_panels(server, NOT_CAUSED, 30)
-        finally:
-            stopped.set()
-            clients.join()
-        until("the panels to equal the ledger", lambda: check_money(server, ledger), 30)
-        check_guard(server, address, ledger)
+        data, admin = free_port(), free_port()
+        file.write_text(configuration(directory, upstream, data, admin))
+        serve = [binary, "serve", "--config", str(file)]
+        address, ledger = f"127.0.0.1:{data}", directory / "data" / "ledger.sqlite3"
+        with contextlib.ExitStack() as later:
+            with process(serve, **pipes) as proxy:
+                url = announced(proxy, proxy.stdout, "admin listener", [])
+                server = later.enter_context(prometheus(url + "/metrics", directory))
+                # A team with one single call, before the restart.
+                until("the single call", lambda: call(address, "single", "once") == 200)
+                with clients_of(address):
+                    server.await_scrapes(5)
+            history = write_history(ledger)
+            with process(serve, **pipes) as proxy:
+                announced(proxy, proxy.stdout, "admin listener", [])
+                with clients_of(address):
+                    server.await_scrapes(12)
+                    count = check_panels(server, NOT_CAUSED, 30)
+                until("the panels to equal the ledger", lambda: check_money(server, ledger), 30)
+                until("the panels to equal the report",
+                      lambda: check_reported(server, binary, directory / "data"), 30)
+                check_single(server)
+                check_history(server, history)
+                check_guard(server, address, ledger)
     return count
+
+
+@contextlib.contextmanager
+def clients_of(address):
+    stopped = threading.Event()
+    clients = threading.Thread(target=traffic, args=(address, stopped), daemon=True)
+    clients.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        clients.join()
+
+
+def check_single(server):
+    """One call, made before the restart: both replicas show it, the panel shows it once."""
+    both = server.instant('bedrock_meter_period_cost_usd{tenant="single",period="day"}')
+    if len(both) != len(REPLICAS):
+        raise Failed(f"not one series for each replica: {both}")
+    shown = shown_by(server, panel_query("team", "Top applications today"), "application", tenant="single")
+    compare("the team with a single call", shown, {"once": both[0][1]})
+    if not shown["once"] > 0:
+        raise Failed(f"the team with a single call shows {shown}")
+
+
+# --- A ledger with a past -----------------------------------------------------------------------
+
+
+def row(ledger, opened, tenant, dimension, quantity, nanodollars, **more):
+    """One priced call, written as docs/ledger.md describes the table."""
+    call_id = str(uuid.uuid4())
+    micro, nano = divmod(quantity * nanodollars, 1000)
+    line = {"dimension": dimension, "quantity": quantity, "rate": "test",
+            "femtousd_per_unit": str(nanodollars * 10**6)}
+    columns = {
+        "call_id": call_id, "opened_at": opened, "settled_at": opened, "tenant": tenant,
+        "application": "app", "operation": "Converse", "model": "past", "region": "us-east-1",
+        "outcome": "success", "request_bytes": 1, "response_bytes": 1, "duration_ms": 1,
+        "usage_source": "reported", "read_from": "body", "disagreement": 0, "price_status": "priced",
+        "cost_microusd": micro, "cost_femtousd": nano * 10**6, "lines": json.dumps([line]),
+        "catalogue": "test",
+    } | more
+    marks = ", ".join("?" * len(columns))
+    ledger.execute(f"INSERT INTO entries ({', '.join(columns)}) VALUES ({marks})", list(columns.values()))
+
+
+def write_history(file):
+    """Rows of days and hours before now, in the ledger of a proxy that does not run.
+
+    None in the first two hours of a UTC day: they would fall on the day before."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    if now.hour < 2:
+        print("the first two hours of a UTC day: changes and waste are not compared with prepared rows")
+    now = int(now.timestamp() * 1000)
+    minute, hour, day = 60_000, 3_600_000, 86_400_000
+    with contextlib.closing(sqlite3.connect(file)) as ledger:
+        row(ledger, now - 10 * day, "history", "input_tokens", 1, 1)
+        for ago in (day + minute, day + 2 * minute):  # yesterday: 2 calls, 200 x $0.01 = $2
+            row(ledger, now - ago, "history", "input_tokens", 100, 10_000_000)
+        row(ledger, now - day + hour, "history", "input_tokens", 100, 10_000_000)  # later than now
+        row(ledger, now - 7 * day - minute, "history", "input_tokens", 100, 20_000_000)  # $2
+        for _ in range(2):  # today: 200 x $0.012 and 50 x $0.1 = $7.4
+            row(ledger, now - minute, "history", "input_tokens", 100, 12_000_000)
+        row(ledger, now - minute, "history", "output_tokens", 50, 100_000_000)
+        left = {"outcome": "client_left", "sdk_attempt": 1}
+        row(ledger, now - minute, "wasteful", "input_tokens", 3, 10**8, sdk_invocation_id="a", **left)
+        row(ledger, now - minute, "wasteful", "input_tokens", 3, 10**8, sdk_invocation_id="a", sdk_attempt=2)
+        row(ledger, now - minute, "wasteful", "input_tokens", 7, 10**7, sdk_invocation_id="b", **left)
+        row(ledger, now - 90 * minute, "wasteful", "cache_write_5m_tokens", 5, 10**8)
+        row(ledger, now - 80 * minute, "wasteful", "cache_write_5m_tokens", 9, 10**8)
+        row(ledger, now - 77 * minute, "wasteful", "cache_read_tokens", 1, 10**6, cache_read_tokens=1)
+        ledger.commit()
+    return datetime.datetime.now(datetime.timezone.utc).hour >= 2
+
+
+def check_history(server, comparable):
+    """Hand-computed: docs/metrics.md has the definitions.
+
+    Since yesterday $2 -> $7.4: 3 calls for 2 at $1 each is +1; 200 tokens at .012 for .010 is +.4;
+    the rest +4. Since last week $2 -> $7.4: 3 calls for 1 at $2 is +4; 200 tokens at .012 for .020
+    is -1.6; the rest +3."""
+    if not comparable:
+        return
+    expected = {
+        "yesterday": {"volume": 1, "price": 0.4, "mix": 4},
+        "last week": {"volume": 4, "price": -1.6, "mix": 3},
+    }
+    for board in ("overview", "team"):
+        for since, parts in expected.items():
+            chosen = {"tenant": "history"}
+            shown = shown_by(server, panel_query(board, f"Why, since {since}"), "effect", **chosen)
+            compare(f"{board}: why, since {since}", shown, parts)
+            whole = shown_by(server, panel_query(board, f"Change since {since}"), "", **chosen)
+            compare(f"{board}: change since {since}", whole, {"": 5.4})
+    wasted = {"Retried attempts": 0.3, "Abandoned calls": 0.07, "Cache writes never read": 0.5}
+    for title, dollars in wasted.items():
+        for when in ("today", "this month"):
+            shown = shown_by(server, panel_query("models", f"{title}, {when}"), "model", tenant="wasteful")
+            compare(f"{title}, {when}", shown, {"past": dollars})
 
 
 def main():

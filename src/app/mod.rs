@@ -11,6 +11,7 @@ mod pseudonym_key;
 mod reload;
 mod server;
 mod stall;
+mod sums;
 mod tls;
 mod worker;
 

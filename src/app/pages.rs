@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::sums::NewestSums;
 use crate::admin::{Check, PageError, Pages, State};
 use crate::domain::{CallId, Clock as _, SystemClock, Timestamp};
 use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
@@ -16,6 +17,7 @@ use crate::telemetry::{Metrics, Observed, PeriodCost, PeriodKind};
 pub(super) struct ProxyPages {
     pub(super) gates: Arc<Gates>,
     pub(super) totals: Arc<Mutex<PeriodTotals>>,
+    pub(super) sums: NewestSums,
     pub(super) waiting: Arc<AtomicU64>,
     pub(super) ledger_directory: PathBuf,
 }
@@ -98,6 +100,7 @@ impl ProxyPages {
         Observed {
             period_costs: period_costs(&self.totals, now),
             models_first_seen: models_first_seen(&self.totals),
+            ledger_sums: Arc::clone(&self.sums.lock().unwrap_or_else(PoisonError::into_inner)),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
             catalogue_version: Some(Arc::clone(world.catalogue.version())),

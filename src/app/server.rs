@@ -22,6 +22,7 @@ use super::follow::{Load, follow};
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
 use super::reload::{Reloader, Tables, known_names};
+use super::sums::SumsThread;
 use super::worker::{Worker, WorkerContext};
 use crate::admin::{self, Admin};
 use crate::config::{Problems, Settings};
@@ -49,6 +50,7 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
     outlets: Outlets,
+    sums_thread: SumsThread,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -106,6 +108,8 @@ impl Server {
         });
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
+        let directory = settings.ledger.directory.clone();
+        let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
         let settler = Settler {
             ledger,
             open_calls,
@@ -123,6 +127,7 @@ impl Server {
         let pages = Arc::new(ProxyPages {
             gates: Arc::clone(&gates),
             totals,
+            sums: Arc::clone(&sums_thread.newest),
             waiting,
             ledger_directory: settings.ledger.directory.clone(),
         });
@@ -153,6 +158,7 @@ impl Server {
             workers,
             settler,
             outlets,
+            sums_thread,
             accepting,
             context,
             admin_stop,
@@ -212,8 +218,9 @@ impl Server {
         while self.tasks.join_next().await.is_some() {}
         let last = LastMetrics::of(&self.pages);
         drop((self.gates, self.pages, self.reloader, drains));
-        let (workers, settler) = (self.workers, self.settler);
+        let (workers, settler, sums) = (self.workers, self.settler, self.sums_thread);
         let joined = tokio::task::spawn_blocking(move || {
+            drop(sums);
             // The queue ends when the last worker has dropped its end of it.
             let workers = workers.into_iter().map(JoinHandle::join);
             workers.chain([settler.join()]).all(|ended| ended.is_ok())

@@ -8,11 +8,15 @@
 //!
 //! This room knows nothing of HTTP, prices or meters, and stores no text of prompts or answers.
 
+mod breakdown;
+#[cfg(test)]
+mod breakdown_tests;
 #[cfg(test)]
 mod crash_tests;
 mod error;
 mod inspect;
 mod models_seen;
+mod movers;
 mod open_calls;
 mod open_record;
 mod period;
@@ -24,10 +28,12 @@ mod settings;
 mod store;
 mod stored_call;
 mod totals;
+mod waste;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use breakdown::Breakdown;
 pub use error::LedgerError;
 pub use inspect::{Condition, inspect};
 pub use models_seen::ModelsSeen;

@@ -41,6 +41,10 @@ impl LedgerReader {
         Ok(Self { connection })
     }
 
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The sums of all calls admitted in a span, in groups, as of one instant.
     ///
     /// # Errors

@@ -84,6 +84,18 @@ catalogue! {
         "Contracted cost since the start of the process, for rates; money panels read period_cost_usd.";
     PERIOD_COST = Gauge "period_cost_usd" ("US dollars") [tenant, application, period]
         "Contracted cost of the current UTC day and month, as the ledger has it.";
+    MODEL_COST = Gauge "period_model_cost_usd" ("US dollars") [tenant, model, kind, period]
+        "The same by model and by what was counted.";
+    SOURCE_COST = Gauge "period_source_cost_usd" ("US dollars") [tenant, usage_source, period]
+        "The same by whether Bedrock reported the usage or it is an estimate.";
+    PERIOD_CALLS = Gauge "period_calls" ("calls") [tenant, usage_source, price_status, period]
+        "Settled calls of the current UTC day and month, by how sure their cost is; unpriced calls have no dollars.";
+    PERIOD_TOKENS = Gauge "period_tokens" ("tokens") [tenant, usage_source, price_status, period]
+        "Tokens of these calls, all classes.";
+    WASTE = Gauge "period_waste_usd" ("US dollars") [tenant, model, cause, period]
+        "Cost of the current UTC day and month that bought nothing; defined above. Causes overlap and do not add up.";
+    COST_CHANGE = Gauge "cost_change_usd" ("US dollars") [tenant, application, since, effect]
+        "Cost of today so far less that of the same hours of yesterday or a week ago, in three effects that add up; defined above.";
     MODEL_FIRST_SEEN = Gauge "model_first_seen_timestamp_seconds" ("seconds since 1970") [model]
         "The first successful call of a model, as the ledger has it: since the start, or in the 31 days before.";
     ESTIMATED_COST = Counter "estimated_cost_usd_total" ("US dollars") [tenant, model, reason]

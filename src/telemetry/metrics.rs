@@ -13,6 +13,7 @@ use prometheus::{
 use super::catalogue as define;
 use super::family::Maker;
 use super::labels::{KnownNames, UNPROVEN};
+use super::ledger_sums::GuardedSums;
 use super::observed::{self, Observed, PeriodSums};
 use super::otlp::Resource;
 use super::settled::Recorder;
@@ -183,7 +184,11 @@ impl Metrics {
     /// # Errors
     /// When the metrics library refuses a family.
     pub fn render(&self, observed: &Observed) -> Result<String, TelemetryError> {
-        let mut families = observed::families(observed, &self.period_sums(observed));
+        let mut families = observed::families(
+            observed,
+            &self.period_sums(observed),
+            &self.ledger_sums(observed),
+        );
         families.extend(self.registry.gather());
         families.sort_by(|one, other| one.name().cmp(other.name()));
         Ok(TextEncoder::new().encode_to_string(&families)?)
@@ -199,6 +204,17 @@ impl Metrics {
                 .entry((tenant, application, cost.period))
                 .or_insert(Usd::ZERO);
             *sum = sum.saturating_add(cost.amount);
+        }
+        sums
+    }
+
+    /// The ledger's other sums under that guard.
+    fn ledger_sums(&self, observed: &Observed) -> GuardedSums {
+        let mut recorder = self.recorder();
+        let mut sums = GuardedSums::new();
+        for one in &*observed.ledger_sums {
+            let sum = sums.entry(recorder.ledger_labels(one)).or_default();
+            *sum = sum.saturating_add(one.amount);
         }
         sums
     }

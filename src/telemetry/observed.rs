@@ -8,6 +8,7 @@ use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
 
 use super::catalogue::{self as define, Definition};
 use super::family::{dollars, label_pairs};
+use super::ledger_sums::{self, GuardedSums, LedgerSum};
 use crate::domain::{ApplicationId, TenantId, Timestamp, Usd};
 
 /// A calendar period in UTC that live spend is shown for.
@@ -49,6 +50,8 @@ pub struct Observed {
     pub period_costs: Vec<PeriodCost>,
     /// When each model was first called; no more of them than there are real models.
     pub models_first_seen: Vec<(Arc<str>, Timestamp)>,
+    /// What these costs are made of; empty until the ledger was read.
+    pub ledger_sums: Arc<[LedgerSum]>,
     /// Age of the oldest call that is not settled; zero when none is open.
     pub oldest_open_call: Option<Duration>,
     /// Settled calls that wait for their commit.
@@ -67,7 +70,11 @@ pub struct Observed {
 pub(super) type PeriodSums = BTreeMap<(Arc<str>, Arc<str>, PeriodKind), Usd>;
 
 /// The families of what was read.
-pub(super) fn families(observed: &Observed, sums: &PeriodSums) -> Vec<MetricFamily> {
+pub(super) fn families(
+    observed: &Observed,
+    sums: &PeriodSums,
+    ledger: &GuardedSums,
+) -> Vec<MetricFamily> {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let families = [
         family(define::PERIOD_COST, sums.iter().map(period_cost).collect()),
@@ -86,7 +93,8 @@ pub(super) fn families(observed: &Observed, sums: &PeriodSums) -> Vec<MetricFami
         info(define::COST_BASIS, observed.cost_basis),
         info(define::BUILD_INFO, Some(env!("CARGO_PKG_VERSION"))),
     ];
-    families.into_iter().flatten().collect()
+    let read = families.into_iter().flatten();
+    read.chain(ledger_sums::families(ledger)).collect()
 }
 
 fn period_cost(row: (&(Arc<str>, Arc<str>, PeriodKind), &Usd)) -> Metric {
@@ -127,7 +135,7 @@ fn info(metric: Definition, value: Option<&str>) -> Option<MetricFamily> {
     )
 }
 
-fn gauge(metric: Definition, values: &[&str], value: f64) -> Metric {
+pub(super) fn gauge(metric: Definition, values: &[&str], value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
     let mut sample = Metric::from_label(label_pairs(metric.labels, values));
@@ -135,7 +143,7 @@ fn gauge(metric: Definition, values: &[&str], value: f64) -> Metric {
     sample
 }
 
-fn family(metric: Definition, samples: Vec<Metric>) -> Option<MetricFamily> {
+pub(super) fn family(metric: Definition, samples: Vec<Metric>) -> Option<MetricFamily> {
     if samples.is_empty() {
         return None;
     }

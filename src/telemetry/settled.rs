@@ -9,6 +9,7 @@ use super::catalogue as define;
 use super::counting::{Cache, Counting, Families};
 use super::family::Maker;
 use super::labels::{Budget, KnownNames, Labels, OTHER};
+use super::ledger_sums::{GuardedKey, LedgerSum};
 use super::otlp::GenAi;
 use super::subjects::{Subject, Subjects};
 use super::timing::{Phase, Timing};
@@ -19,6 +20,35 @@ const OVERHEAD_SECONDS: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
     0.1, 1.0,
 ];
+
+/// The names under tenants that have series of their own in a family read at the scrape.
+#[derive(Debug)]
+struct Rows {
+    admitted: HashSet<(Arc<str>, Arc<str>)>,
+    budget: Budget,
+}
+
+impl Rows {
+    fn new(settings: &Settings, series_of_each: usize) -> Self {
+        Self {
+            admitted: HashSet::new(),
+            budget: Budget::new(settings.series_per_family_max.div_euclid(series_of_each)),
+        }
+    }
+
+    /// Whether the name has, or now gets, series of its own.
+    fn admit(&mut self, tenant: &Arc<str>, name: &Arc<str>) -> bool {
+        let row = (Arc::clone(tenant), Arc::clone(name));
+        if self.admitted.contains(&row) {
+            return true;
+        }
+        let room = self.budget.take(tenant);
+        if room {
+            self.admitted.insert(row);
+        }
+        room
+    }
+}
 
 /// Counters of rare events: their families are asked each time.
 #[derive(Debug)]
@@ -59,9 +89,12 @@ pub(super) struct Recorder {
     overhead_series: Cache<(Operation, Phase), Histogram>,
     refused: IntCounterVec,
     contradictions: IntCounterVec,
-    /// Rows of the ledger that have their own series.
-    rows: HashSet<(Arc<str>, Arc<str>)>,
-    rows_budget: Budget,
+    /// Applications with series of their own among the period's costs: two each.
+    costs: Rows,
+    /// Applications with series of their own among the changes: three effects since two days.
+    changes: Rows,
+    /// Models with series of their own among the ledger's sums: six kinds in two periods.
+    models: Rows,
     other: Arc<str>,
     /// Kept only for a collector.
     gen_ai: Option<GenAi>,
@@ -88,8 +121,9 @@ impl Recorder {
             overhead_series: Cache::default(),
             refused: maker.counters(define::REFUSED)?,
             contradictions: maker.counters(define::CONTRADICTIONS)?,
-            rows: HashSet::new(),
-            rows_budget: Budget::new(settings.series_per_family_max.div_euclid(2)),
+            costs: Rows::new(settings, 2),
+            changes: Rows::new(settings, 6),
+            models: Rows::new(settings, 12),
             other: OTHER.into(),
             gen_ai: (settings.otlp.endpoint.is_some() && settings.otlp.metrics)
                 .then(|| GenAi::new(settings.series_per_family_max)),
@@ -163,15 +197,36 @@ impl Recorder {
         application: &ApplicationId,
     ) -> (Arc<str>, Arc<str>) {
         let (tenant, application, known) = self.subjects.guard.application(tenant, application);
-        let row = (tenant, application);
-        if known || self.rows.contains(&row) {
-            return row;
+        if known || self.costs.admit(&tenant, &application) {
+            return (tenant, application);
         }
-        if !self.rows_budget.take(&row.0) {
-            return (row.0, Arc::clone(&self.other));
+        (tenant, Arc::clone(&self.other))
+    }
+
+    /// The label values for a sum of the ledger.
+    pub(super) fn ledger_labels(&mut self, sum: &LedgerSum) -> GuardedKey {
+        let tenant = self.subjects.guard.tenant(&sum.tenant);
+        let mut labels: Vec<Arc<str>> = sum.labels.iter().map(|label| (&**label).into()).collect();
+        if let Some(name) = labels.first_mut() {
+            let own = if sum.family.names_application() {
+                self.own_changes(&sum.tenant, name)
+            } else {
+                !sum.family.names_model() || self.models.admit(&tenant, name)
+            };
+            if !own {
+                *name = Arc::clone(&self.other);
+            }
         }
-        self.rows.insert(row.clone());
-        row
+        labels.insert(0, tenant);
+        (sum.family, labels)
+    }
+
+    fn own_changes(&mut self, tenant: &TenantId, name: &Arc<str>) -> bool {
+        let Ok(application) = ApplicationId::new(name) else {
+            return false;
+        };
+        let (tenant, admitted, known) = self.subjects.guard.application(tenant, &application);
+        known || (admitted == *name && self.changes.admit(&tenant, &admitted))
     }
 
     /// The family of refusals, for callers without proof.

@@ -358,6 +358,53 @@ fn the_ledgers_costs_are_shown_and_junk_rows_add_up_in_other() {
 }
 
 #[test]
+fn sums_of_the_ledger_keep_to_the_limit_of_series_and_lose_nothing() {
+    let metrics = metrics(120);
+    let sum = |family, tenant: &str, labels: [&str; 3], amount| LedgerSum {
+        family,
+        tenant: TenantId::new(tenant).unwrap(),
+        labels: labels.map(Box::from).into(),
+        amount,
+    };
+    let femto = 250_000_000_000_000;
+    let junk = (0..1000).flat_map(|junk| {
+        let name = format!("junk-{junk}");
+        let effect = [&*name, "yesterday", "mix"];
+        let kind = [&*name, "input", "month"];
+        [
+            sum(LedgerFamily::CostChange, "noisy", effect, -femto),
+            sum(LedgerFamily::ModelCost, "noisy", kind, femto),
+        ]
+    });
+    let quiet = sum(
+        LedgerFamily::ModelCost,
+        "quiet",
+        ["m", "input", "month"],
+        femto,
+    );
+    let calls = ["reported", "unpriced", "day"];
+    let calls = sum(LedgerFamily::Calls, "quiet", calls, 3);
+    let observed = Observed {
+        ledger_sums: junk.chain([quiet, calls]).collect(),
+        ..Observed::default()
+    };
+    let once = metrics.render(&observed).unwrap();
+    assert_eq!(metrics.render(&observed).unwrap(), once, "a second scrape");
+    let seen = Scrape::read(&once);
+    let noisy = [("tenant", "noisy")];
+    // Half of 120 / 6 and of 120 / 12 names, and `other`.
+    assert_eq!(seen.count("cost_change_usd", &noisy), 11);
+    assert_eq!(seen.sum("cost_change_usd", &noisy), -250.0);
+    assert_eq!(seen.count("period_model_cost_usd", &noisy), 6);
+    assert_eq!(seen.sum("period_model_cost_usd", &noisy), 250.0);
+    assert_eq!(seen.sum("period_model_cost_usd", &[("model", "m")]), 0.25);
+    assert_eq!(
+        seen.sum("period_calls", &[("price_status", "unpriced")]),
+        3.0
+    );
+}
+
+#[test]
 fn what_was_not_read_has_no_series() {
     let metrics = metrics(1000);
     let seen = scrape(&metrics);
