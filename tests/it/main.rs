@@ -10,6 +10,7 @@
 mod abort;
 mod architecture;
 mod documents;
+mod golden;
 mod left_out;
 mod limits;
 mod quote;
