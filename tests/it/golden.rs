@@ -125,6 +125,9 @@ fn check(name: &str, entry: &Entry, expect: &Value) {
         let expected = expected.unwrap_or_default();
         assert_eq!(entry.get(dimension), expected, "{name}: {dimension}");
     }
+    let units = &expect["usage"]["search_unit"];
+    let units = units.as_u64().map(|n| format!(r#"{{"search_unit":{n}}}"#));
+    assert_eq!(entry.get("units"), units.unwrap_or_default(), "{name}");
     assert_eq!(
         entry.get("usage_source"),
         text(&expect["usage_source"]),
