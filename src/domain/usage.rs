@@ -213,7 +213,7 @@ pub struct Reading {
     pub source: UsageSource,
     /// Why they are not reported; `None` exactly when they are.
     pub reason: Option<UsageReason>,
-    /// Where they were read: `body`, `headers`, `metadata`, `metrics`, `events`, or empty.
+    /// Where they were read: `body`, `headers`, `metadata`, `metrics`, `events`, `request`, or empty.
     pub read_from: &'static str,
     /// The service tier that Bedrock says it served.
     pub served_tier: Option<ServiceTier>,

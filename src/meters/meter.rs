@@ -1,5 +1,8 @@
 //! One meter per call: chooses how to read the answer, and says how surely it was read.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::HeaderMap;
 
 use super::answer::{Answer, Finality};
@@ -8,6 +11,7 @@ use super::counts::{TokenCounts, default_write_lifetime};
 use super::head::Head;
 use super::invoke::InvokeBody;
 use super::invoke_stream::InvokeEvents;
+use super::searches::search_units;
 use crate::domain::{Dimension, ModelRef, Operation, Reading, Usage, UsageReason, UsageSource};
 
 /// How an answer ended, as the exchange saw it.
@@ -32,6 +36,10 @@ pub struct Meter {
     write_lifetime: Dimension,
     /// The model answers with vectors, so that no output count is expected.
     embeds: bool,
+    /// The model is billed by searches.
+    ranks: bool,
+    /// Search units that the request asks for.
+    searches: Option<u64>,
     body_started: bool,
 }
 
@@ -59,7 +67,16 @@ impl Meter {
             head: Head::default(),
             write_lifetime: default_write_lifetime(base),
             embeds: base.is_some_and(|base| base.contains("embed")),
+            ranks: operation == Operation::InvokeModel && base.is_some_and(is_ranker),
+            searches: None,
             body_started: false,
+        }
+    }
+
+    /// Reads the request, where the bill depends on what it asks for.
+    pub fn request(&mut self, body: &[Bytes]) {
+        if self.ranks {
+            self.searches = search_units(body);
         }
     }
 
@@ -108,6 +125,11 @@ impl Meter {
     pub fn finish(self, end: End) -> Reading {
         if matches!(self.form, Form::Free) || self.head.generated_nothing() {
             return Reading::reported(Usage::none(), "");
+        }
+        if let Some(units) = self.searches
+            && self.head.status.is_none_or(|_| self.head.is_success())
+        {
+            return searched(units);
         }
         let opaque = matches!(self.form, Form::Opaque);
         if opaque && self.head.status.is_none() {
@@ -166,6 +188,21 @@ impl Form {
             | Operation::ListInferenceProfiles => Self::Free,
         }
     }
+}
+
+/// What the request asked for: no answer of a ranking model states it.
+fn searched(units: u64) -> Reading {
+    Reading {
+        usage: Usage::from_iter([(Dimension::Named(Arc::from("search_unit")), units)]),
+        source: UsageSource::Estimated,
+        read_from: "request",
+        ..Reading::missing(UsageReason::NotInAnswer)
+    }
+}
+
+/// Whether a model ranks documents.
+fn is_ranker(base: &str) -> bool {
+    base.starts_with("amazon.rerank") || base.starts_with("cohere.rerank")
 }
 
 /// Whether a model is billed by images, seconds or search units that its answer does not count,

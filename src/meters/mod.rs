@@ -13,6 +13,7 @@ mod invoke;
 mod invoke_stream;
 mod meter;
 mod request;
+mod searches;
 mod shapes;
 #[cfg(test)]
 mod tests;

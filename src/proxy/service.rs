@@ -224,7 +224,8 @@ impl Service {
             let detail = "the open-calls log cannot be written";
             Refusal::new(RefusalKind::LedgerUnavailable, detail).of(&tenant)
         })?;
-        let meter = Meter::choose(call.operation, call.model.as_ref());
+        let mut meter = Meter::choose(call.operation, call.model.as_ref());
+        meter.request(&gathered.pieces);
         let mark = gates
             .open_set
             .mark(call_id, call.opened_at, gates.metrics.in_flight());

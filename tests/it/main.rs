@@ -12,6 +12,7 @@ mod architecture;
 mod bearer;
 mod doctor;
 mod documents;
+mod golden;
 mod left_out;
 mod limits;
 mod quote;

@@ -37,8 +37,15 @@ pub(crate) struct Request {
 impl Request {
     /// A call of this operation, such as `converse`.
     pub(crate) fn of(operation: &str) -> Self {
+        Self::at(format!(
+            "/model/anthropic.claude-sonnet-4-5-20250929-v1:0/{operation}"
+        ))
+    }
+
+    /// A call of this path.
+    pub(crate) fn at(path: String) -> Self {
         Self {
-            path: format!("/model/anthropic.claude-sonnet-4-5-20250929-v1:0/{operation}"),
+            path,
             headers: "host: bedrock\r\n".to_owned(),
             body: br#"{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}"#.to_vec(),
         }

@@ -14,7 +14,7 @@ pub(crate) use certificate::Certificate;
 pub(crate) use client::{Client, Request, Stream};
 pub(crate) use http2::Http2Call;
 pub(crate) use proxy::{Entry, Proxy, endpoint};
-pub(crate) use streams::{chunked, converse_stream, exception, invoke_stream, ok_stream};
+pub(crate) use streams::{chunked, converse_stream, event, exception, invoke_stream, ok_stream};
 pub(crate) use upstream::{Connection, Refusing, Upstream, body_of};
 
 use std::time::{Duration, Instant};
