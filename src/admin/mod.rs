@@ -8,6 +8,7 @@ mod listener;
 mod pages;
 mod service;
 mod settings;
+mod shell;
 
 pub use listener::serve;
 pub use pages::{Check, PageError, Pages, State};
