@@ -85,13 +85,16 @@ class Page(unittest.TestCase):
         expect(self.page.locator("#answer")).to_contain_text("not a call id")
         self.assertEqual(self.page.locator("#answer b").count(), 0)
 
-    def test_it_says_that_the_server_is_gone_and_keeps_the_last_numbers(self):
+    def test_it_outlives_a_restart_of_the_server_and_keeps_its_numbers(self):
         call(self.proxy, "research")
         self.proxy.wait_for_entries(1, 30)
         self.open()
         cost = self.page.locator("#month").inner_text()
         self.proxy.terminate()
         expect(self.page.locator("#banner")).to_contain_text("cannot be reached", timeout=30_000)
+        self.assertEqual(self.page.locator("#month").inner_text(), cost)
+        self.space.proxy(self.simulator.url, admin={"listen": self.proxy.admin.removeprefix("http://")})
+        expect(self.page.locator("#banner")).to_be_hidden(timeout=30_000)
         self.assertEqual(self.page.locator("#month").inner_text(), cost)
 
     def test_a_page_of_many_teams_stays_bounded_and_is_filtered(self):
