@@ -12,7 +12,7 @@ use crate::domain::Secret;
 /// What a page needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
-    /// Health: no token.
+    /// Health, and the files of the page, which hold no data: no token.
     Open,
     /// `/metrics`: its own token where there is one; the admin token opens it too.
     Metrics,

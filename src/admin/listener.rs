@@ -210,7 +210,10 @@ mod tests {
             let shown = format!("{head}\r\nauthorization: Bearer t");
             assert_ne!(ask(&running, &shown).await.0, 401, "{path}");
         }
-        assert_eq!(ask(&running, "GET /healthz HTTP/1.1").await.0, 200);
+        for path in ["/healthz", "/", "/page.css", "/page.js"] {
+            let head = format!("GET {path} HTTP/1.1");
+            assert_eq!(ask(&running, &head).await.0, 200, "{path}");
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Paths to pages. Every answer but the metrics is JSON.
+//! Paths to pages. Every answer but the metrics and the page at `/` is JSON.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde_json::json;
 use super::Settings;
 use super::access::{Access, Door};
 use super::pages::{PageError, Pages, State};
+use super::shell::File;
 use crate::domain::CallId;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -31,6 +32,7 @@ enum Page {
     Metrics,
     Report(String),
     Call(String),
+    Shell(File),
     Unknown,
 }
 
@@ -43,14 +45,14 @@ impl Page {
             "/api/v1/report" => Self::Report(query.to_owned()),
             _ => match path.strip_prefix("/api/v1/calls/") {
                 Some(id) => Self::Call(id.to_owned()),
-                None => Self::Unknown,
+                None => File::of(path).map_or(Self::Unknown, Self::Shell),
             },
         }
     }
 
     const fn door(&self) -> Door {
         match self {
-            Self::Health | Self::Readiness => Door::Open,
+            Self::Health | Self::Readiness | Self::Shell(_) => Door::Open,
             Self::Metrics => Door::Metrics,
             Self::Report(_) | Self::Call(_) | Self::Unknown => Door::Admin,
         }
@@ -78,6 +80,7 @@ impl Admin {
         match page {
             Page::Health => json_answer(StatusCode::OK, &json!({ "status": "ok" })),
             Page::Readiness => self.readiness(),
+            Page::Shell(file) => file.answer(),
             Page::Unknown => error(StatusCode::NOT_FOUND, "there is no such page"),
             Page::Metrics | Page::Report(_) | Page::Call(_) => self.read(page).await,
         }
@@ -119,9 +122,9 @@ fn show(pages: &dyn Pages, page: Page) -> Result<Answer, PageError> {
                 pages.call(id.parse::<CallId>().map_err(wrong)?)?,
             ))
         }
-        Page::Health | Page::Readiness | Page::Unknown => Err(PageError::NotFound(
-            "this page is not read from files".to_owned(),
-        )),
+        Page::Health | Page::Readiness | Page::Shell(_) | Page::Unknown => Err(
+            PageError::NotFound("this page is not read from files".to_owned()),
+        ),
     }
 }
 

@@ -1,0 +1,198 @@
+// The admin page: reads the admin API and shows it. Amounts stay the decimal texts they are, and
+// what others named is only ever set as text.
+"use strict";
+
+const REFRESH_MS = 5000;
+const ROWS_MAX = 50;
+const KEY = "bedrock-meter-token";
+const at = (id) => document.getElementById(id);
+
+let rows = [];
+let first = 0;
+let lastUpdate = null;
+let timer = 0;
+
+class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function ask(path) {
+  const token = sessionStorage.getItem(KEY);
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const answer = await fetch(path, { headers, cache: "no-store" });
+  const body = await answer.text();
+  // /readyz answers 503 with the same body when the process is not ready.
+  if (answer.ok || path === "/readyz") return body;
+  let message = `HTTP ${answer.status}`;
+  try { message = JSON.parse(body).error; } catch { /* not JSON: the status must do */ }
+  throw new Refused(answer.status, message);
+}
+
+function money(amounts) {
+  if (amounts === undefined) return "$0.00";
+  const { cost_usd: cost, unpriced_calls: unpriced } = amounts;
+  const note = `(${unpriced} ${unpriced === 1 ? "call" : "calls"} unpriced)`;
+  if (cost === null) return `unknown ${note}`;
+  const [whole, fraction = ""] = cost.split(".");
+  const text = `$${whole}.${fraction.padEnd(2, "0")}`;
+  return unpriced > 0 ? `>= ${text} ${note}` : text;
+}
+
+function spans() {
+  const now = new Date();
+  const [year, month, day] = [now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate()];
+  const date = (...parts) => new Date(Date.UTC(...parts)).toISOString().slice(0, 10);
+  const to = date(year, month, day + 1);
+  return { day: `from=${date(year, month, day)}&to=${to}`, month: `from=${date(year, month, 1)}&to=${to}` };
+}
+
+const name = (row) => `${row.tenant} ${row.application}`;
+
+// Larger of two decimal texts, without making them floats.
+function compare(one, other) {
+  const parts = (row) => (row.cost_usd ?? "0").split(".");
+  const [[a, b = ""], [c, d = ""]] = [parts(one), parts(other)];
+  if (a.length !== c.length) return c.length - a.length;
+  if (a !== c) return a < c ? 1 : -1;
+  return b === d ? 0 : b < d ? 1 : -1;
+}
+
+function cell(kind, text) {
+  const made = document.createElement(kind === "th" ? "th" : "td");
+  if (kind === "th") made.scope = "row";
+  if (kind === "n") made.className = "n";
+  made.textContent = text;
+  return made;
+}
+
+function line(cells) {
+  const made = document.createElement("tr");
+  made.append(...cells.map(([kind, text]) => cell(kind, text)));
+  return made;
+}
+
+function drawRows() {
+  const wanted = at("filter").value.toLowerCase();
+  const found = rows.filter((row) => name(row).toLowerCase().includes(wanted));
+  found.sort(at("sort").value === "name" ? (a, b) => (name(a) < name(b) ? -1 : 1) : compare);
+  first = Math.max(0, Math.min(first, Math.floor((found.length - 1) / ROWS_MAX) * ROWS_MAX));
+  const shown = found.slice(first, first + ROWS_MAX);
+  at("rows").replaceChildren(...shown.map((row) => line([
+    ["th", row.tenant], ["td", row.application],
+    ["n", money(row.today)], ["n", money(row)], ["n", String(row.calls)],
+  ])));
+  const last = first + shown.length;
+  at("place").textContent = found.length ? `${first + 1} to ${last} of ${found.length}` : "nothing matches";
+  at("back").disabled = first === 0;
+  at("next").disabled = last >= found.length;
+  at("empty").hidden = rows.length > 0;
+}
+
+function facts(list, pairs) {
+  list.replaceChildren(...pairs.flatMap(([term, value]) => {
+    const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
+    dt.textContent = term;
+    dd.textContent = value;
+    return [dt, dd];
+  }));
+}
+
+function gauges(text) {
+  const found = new Map();
+  for (const sample of text.split("\n")) {
+    const match = /^bedrock_meter_(\w+) (\S+)$/.exec(sample);
+    if (match) found.set(match[1], Number(match[2]));
+  }
+  return found;
+}
+
+function drawHealth(health, read) {
+  const value = (key, unit) => (read.has(key) ? `${Math.round(read.get(key) * 10) / 10}${unit}` : "unknown");
+  at("live").textContent = value("in_flight_requests", "");
+  facts(at("health"), [
+    ["Ready", health.ready ? "yes" : "no"],
+    ...health.checks.map((check) => [check.name, `${check.state}: ${check.detail}`]),
+    ["Entries waiting", value("ledger_queue_depth", "")],
+    ["Oldest open call", value("oldest_open_call_seconds", " s")],
+    ["Drains", value("open_drains", "")],
+    ["Credentials expire in", read.has("credentials_expiry_seconds") ? value("credentials_expiry_seconds", " s") : "not said"],
+    ["Price catalogue age", read.has("price_catalogue_age_seconds") ? `${Math.floor(read.get("price_catalogue_age_seconds") / 86400)} days` : "unknown"],
+  ]);
+}
+
+function drawSpend(day, month) {
+  const key = (row) => JSON.stringify([row.tenant, row.application]);
+  const today = new Map(day.rows.map((row) => [key(row), row]));
+  rows = month.rows.map((row) => ({ ...row, today: today.get(key(row)) }));
+  const total = month.total;
+  at("today").textContent = money(day.total);
+  at("month").textContent = money(total);
+  at("trust").textContent = `Of ${money(total)}, $${total.estimated_cost_usd} rests on estimated usage `
+    + `(${total.estimated_calls} of ${total.calls} calls). Usage unknown: ${total.missing_calls}; `
+    + `unpriced: ${total.unpriced_calls}. Unknown is never zero.`;
+  drawRows();
+}
+
+function say(text) {
+  if (at("banner").textContent !== text) at("banner").textContent = text;
+  at("banner").hidden = text === "";
+}
+
+async function refresh() {
+  clearTimeout(timer);
+  try {
+    const { day, month } = spans();
+    const report = "/api/v1/report?by=tenant,application&";
+    const [today, all, health, metrics] = await Promise.all(
+      [report + day, report + month, "/readyz", "/metrics"].map(ask));
+    drawSpend(JSON.parse(today), JSON.parse(all));
+    drawHealth(JSON.parse(health), gauges(metrics));
+    lastUpdate = new Date().toISOString().slice(11, 19);
+    at("updated").textContent = `Updated ${lastUpdate} UTC`;
+    at("login").hidden = true;
+    say("");
+  } catch (failure) {
+    const status = failure instanceof Refused ? failure.status : 0;
+    if (status === 401) at("login").hidden = false;
+    const since = lastUpdate ? ` Last update ${lastUpdate} UTC.` : "";
+    say(status === 401 ? "This listener wants the admin token."
+      : status ? `The server answered: ${failure.message}.${since}`
+      : `The server cannot be reached; trying again.${since}`);
+  }
+  timer = setTimeout(refresh, REFRESH_MS);
+}
+
+// Every member of the answer by its path: what a later version adds shows without a change here.
+function members(value, path) {
+  if (value === null || typeof value !== "object") return [[path, value === null ? "–" : String(value)]];
+  return Object.entries(value).flatMap(([key, inner]) => members(inner, path ? `${path}.${key}` : key));
+}
+
+async function explain(event) {
+  event.preventDefault();
+  const place = at("answer");
+  try {
+    const call = JSON.parse(await ask(`/api/v1/calls/${encodeURIComponent(at("call").value.trim())}`));
+    const list = document.createElement("dl");
+    facts(list, members(call, ""));
+    place.replaceChildren(list);
+  } catch (failure) {
+    place.textContent = failure instanceof Refused ? failure.message : "The server cannot be reached.";
+  }
+}
+
+at("filter").addEventListener("input", () => { first = 0; drawRows(); });
+at("sort").addEventListener("change", () => { first = 0; drawRows(); });
+at("back").addEventListener("click", () => { first -= ROWS_MAX; drawRows(); });
+at("next").addEventListener("click", () => { first += ROWS_MAX; drawRows(); });
+at("explain").addEventListener("submit", explain);
+at("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, at("token").value);
+  at("token").value = "";
+  refresh();
+});
+refresh();

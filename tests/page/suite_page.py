@@ -1,0 +1,119 @@
+"""The admin listener's page in headless Chromium, against a proxy in front of the simulator."""
+
+import json
+import pathlib
+import shutil
+import sys
+import unittest
+import urllib.request
+
+from playwright.sync_api import expect, sync_playwright
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "sdk"))
+import harness
+
+FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+BODY = json.dumps({"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}).encode()
+
+
+def call(proxy, tenant, application="app"):
+    """One Converse call; its id."""
+    url = f"{proxy.url}/tenant/{tenant}/application/{application}/model/{harness.MODEL}/converse"
+    request = urllib.request.Request(url, BODY, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.read()
+        return answer.headers["x-bedrock-meter-call-id"]
+
+
+class Page(unittest.TestCase):
+    def setUp(self):
+        self.space = self.enterContext(harness.Workspace())
+        self.simulator = self.space.simulator()
+        self.proxy = self.space.proxy(self.simulator.url)
+        chromium = self.enterContext(sync_playwright()).chromium
+        browser = chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        self.addCleanup(browser.close)
+        self.page = browser.new_page(viewport={"width": 390, "height": 800})
+        self.errors, self.asked = [], []
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self.page.on("request", lambda r: self.asked.append(r.url))
+
+    def open(self):
+        self.page.goto(self.proxy.admin + "/")
+        expect(self.page.locator("#updated")).to_contain_text("Updated", timeout=30_000)
+
+    def report(self):
+        arguments = ["report", "--by", "tenant,application", "--format", "json", "--ledger", self.proxy.ledger]
+        return json.loads(harness.run(*arguments)[1])
+
+    def test_without_calls_it_says_what_to_export_and_asks_nobody_else(self):
+        self.open()
+        expect(self.page.locator("#empty")).to_contain_text("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
+        self.assertEqual(self.errors, [])
+        self.assertTrue(all(url.startswith((self.proxy.admin, "data:")) for url in self.asked), self.asked)
+
+    def test_numbers_equal_the_report_and_arrive_without_a_reload(self):
+        self.open()
+        for tenant in ("research", "research", "search"):
+            call(self.proxy, tenant)
+        self.assertEqual(len(self.proxy.wait_for_entries(3, 30)), 3)
+        report = self.report()
+        expect(self.page.locator("#month")).to_have_text("$" + report["total"]["cost_usd"], timeout=30_000)
+        shown = [[cell.inner_text() for cell in row.locator("th, td").all()]
+                 for row in self.page.locator("#rows tr").all()]
+        expected = [[row["tenant"], row["application"], "$" + row["cost_usd"], "$" + row["cost_usd"],
+                     str(row["calls"])] for row in report["rows"]]
+        self.assertEqual(sorted(shown), sorted(expected))
+        self.assertEqual(self.errors, [])
+
+    def test_a_call_is_explained_as_on_the_command_line(self):
+        call_id = call(self.proxy, "research")
+        self.proxy.wait_for_entries(1, 30)
+        said = harness.run("explain", call_id, "--format", "json", "--ledger", self.proxy.ledger)[1]
+        cost = json.loads(said)["charge"]["cost_usd"]
+        self.open()
+        self.page.fill("#call", call_id)
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator("#answer dt", has_text="charge.cost_usd")).to_have_count(1)
+        shown = dict(zip(self.page.locator("#answer dt").all_inner_texts(),
+                         self.page.locator("#answer dd").all_inner_texts()))
+        self.assertEqual((shown["charge.cost_usd"], shown["call_id"]), (cost, call_id))
+        self.page.fill("#call", "<b>x</b>")
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator("#answer")).to_contain_text("not a call id")
+        self.assertEqual(self.page.locator("#answer b").count(), 0)
+
+    def test_it_outlives_a_restart_of_the_server_and_keeps_its_numbers(self):
+        call(self.proxy, "research")
+        self.proxy.wait_for_entries(1, 30)
+        self.open()
+        cost = self.page.locator("#month").inner_text()
+        self.proxy.terminate()
+        expect(self.page.locator("#banner")).to_contain_text("cannot be reached", timeout=30_000)
+        self.assertEqual(self.page.locator("#month").inner_text(), cost)
+        self.space.proxy(self.simulator.url, admin={"listen": self.proxy.admin.removeprefix("http://")})
+        expect(self.page.locator("#banner")).to_be_hidden(timeout=30_000)
+        self.assertEqual(self.page.locator("#month").inner_text(), cost)
+
+    def test_a_page_of_many_teams_stays_bounded_and_is_filtered(self):
+        def many(route):
+            answer = json.loads(route.fetch().text())
+            row = answer["total"]
+            answer["rows"] = [dict(row, tenant=f"<i>t{n}</i>", application="a") for n in range(1000)]
+            route.fulfill(json=answer)
+        self.page.route("**/api/v1/report*", many)
+        self.open()
+        expect(self.page.locator("#rows tr")).to_have_count(50)
+        expect(self.page.locator("#place")).to_have_text("1 to 50 of 1000")
+        self.page.fill("#filter", "t777<")
+        expect(self.page.locator("#rows th")).to_have_text("<i>t777</i>")
+        self.assertEqual(self.page.locator("#rows i").count(), 0)
+
+
+if __name__ == "__main__":
+    import run
+
+    sys.argv[1:] = ["page"]
+    sys.exit(run.main())
