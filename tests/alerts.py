@@ -26,7 +26,8 @@ import urllib.request
 
 from panels import (Failed, MODEL, ROOT, announced, call, configuration, free_port, process, until)
 
-RULES = ROOT / "deploy" / "prometheus"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = PROMETHEUS / "rules"
 ALERTMANAGER = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 # Claude Haiku 4.5 in one region costs 1.10 and 5.50 US dollars for a million tokens in and out:
 # 1.10 + 50 * 5.50 in one call, more than the 200 dollars a day that thresholds.yml allows any team.
@@ -42,7 +43,7 @@ def program(*names):
 
 def check_rules():
     """promtool's own checks and tests; the number of files that were tested."""
-    rules, tests = sorted(RULES.glob("*.yml")), sorted(RULES.glob("tests/*.yml"))
+    rules, tests = sorted(RULES.glob("*.yml")), sorted(PROMETHEUS.glob("tests/*.yml"))
     if not tests:
         raise Failed("no tests of rules")
     for what, files in (("check", rules), ("test", tests)):
@@ -56,7 +57,7 @@ def check_rules():
 def check_cases():
     """Every alert has a case that fires it and one in which it is silent."""
     alerts = set(re.findall(r"- alert: (\w+)", (RULES / "bedrock-meter.rules.yml").read_text()))
-    text = "\n".join(file.read_text() for file in sorted(RULES.glob("tests/*.yml")))
+    text = "\n".join(file.read_text() for file in sorted(PROMETHEUS.glob("tests/*.yml")))
     firing = set(re.findall(r"alertname: (\w+)\n\s+exp_alerts:\n\s+- exp_labels", text))
     firing |= set(re.findall(r"labels: 'ALERTS\{alertname=\"(\w+)\"", text))
     silent = set(re.findall(r"alertname: (\w+)\n\s+exp_alerts: \[\]", text))

@@ -167,7 +167,7 @@ fn every_link_between_pages_leads_somewhere() {
 
 /// The names of all alert rules, each with the text of its rule.
 fn alerts() -> Vec<(String, String)> {
-    let rules = fs::read_to_string(root().join("deploy/prometheus/bedrock-meter.rules.yml"));
+    let rules = fs::read_to_string(root().join("deploy/prometheus/rules/bedrock-meter.rules.yml"));
     let rules = rules.unwrap();
     let alert = |text: &str| {
         let (name, rule) = text.split_once('\n').unwrap();
@@ -226,7 +226,7 @@ fn every_runbook_has_its_alert_and_the_list_has_both() {
 #[test]
 fn every_metric_that_a_rule_reads_exists() {
     let known = series_names();
-    let files = files("deploy/prometheus", &[".yml"]);
+    let files = files("deploy/prometheus/rules", &[".yml"]);
     let text = files.iter().map(|file| fs::read_to_string(file).unwrap());
     let named: BTreeSet<_> = text.flat_map(|text| metrics_named(&text)).collect();
     assert!(named.len() >= 10, "{named:?}");
