@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +27,11 @@ pub(super) fn acceptor(settings: &TlsSettings) -> anyhow::Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(certificates, key)
         .context("use the listener's certificate and key")?;
+    // The state of a session goes with the client as an encrypted ticket. Without a ticketer rustls
+    // keeps it here, behind one lock for all workers, of the last 256 sessions only: at two per
+    // connection, the 129th other client would cost the first one a full handshake.
+    // The ticketer changes its keys every six hours; a reload begins with new ones.
+    config.ticketer = Ticketer::new()?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

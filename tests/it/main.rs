@@ -18,6 +18,7 @@ mod limits;
 mod quote;
 mod quote_oracle;
 mod reload;
+mod resumption;
 mod streaming;
 mod support;
 mod upstream;
