@@ -49,6 +49,9 @@ pub(crate) struct Options {
     /// Calls open at a time (closed loop).
     #[arg(long, default_value_t = 64)]
     pub(crate) connections: u32,
+    /// Make each call on a connection of its own (closed loop).
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Calls per second (open loop); 0: closed loop.
     #[arg(long, default_value_t = 0)]
     pub(crate) rate: u32,
@@ -127,6 +130,16 @@ struct Generator {
 /// HTTP/2 connections carry so many calls at a time each.
 const CALLS_PER_HTTP2_CONNECTION: u32 = 8;
 
+/// What a connection of the closed loop is for.
+#[derive(Clone, Copy)]
+enum Use {
+    OneCall,
+    /// So many callers, each calling again when it has its answer.
+    Shared {
+        callers: u32,
+    },
+}
+
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
 impl Generator {
@@ -164,21 +177,39 @@ impl Generator {
             Protocol::Http1 | Protocol::Tls => 1,
             Protocol::H2c => CALLS_PER_HTTP2_CONNECTION,
         };
-        let connections = options.connections.div_ceil(callers);
+        let (use_of_connection, connections) = if options.fresh {
+            (Use::OneCall, options.connections)
+        } else {
+            (
+                Use::Shared { callers },
+                options.connections.div_ceil(callers),
+            )
+        };
         let apart = Duration::from_secs_f64(options.warm_up / 2.0) / connections;
         for index in 0..connections {
-            tasks.spawn_local(Rc::clone(self).keep_calling(callers, apart * index));
+            tasks.spawn_local(Rc::clone(self).keep_calling(use_of_connection, apart * index));
         }
     }
 
-    async fn keep_calling(self: Rc<Self>, callers: u32, delay: Duration) {
+    async fn keep_calling(self: Rc<Self>, use_of_connection: Use, delay: Duration) {
         sleep(delay).await;
         loop {
-            if let Err(error) = self.call_until_error(callers).await {
+            let called = match use_of_connection {
+                Use::OneCall => self.call_on_fresh().await,
+                Use::Shared { callers } => self.call_until_error(callers).await,
+            };
+            if let Err(error) = called {
                 self.tally.error(&error);
                 sleep(PAUSE_AFTER_ERROR).await;
             }
         }
+    }
+
+    /// One call; its latency includes opening the connection.
+    async fn call_on_fresh(&self) -> io::Result<()> {
+        let since = monotonic_ns();
+        let mut client = self.connect().await?;
+        self.call_once(&mut client, since).await
     }
 
     async fn call_until_error(&self, callers: u32) -> io::Result<()> {

@@ -18,11 +18,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
+use tokio_rustls::TlsConnector;
 
-use crate::protocol::{LocalExecutor, Protocol, tls_acceptor};
+use crate::client::Stream;
+use crate::protocol::{LocalExecutor, Protocol, tls_acceptor, tls_connector};
 
 /// Where the baseline listens and what it passes calls to.
 #[derive(clap::Args, Clone)]
@@ -33,7 +35,10 @@ pub(crate) struct Options {
     /// What clients speak.
     #[arg(long, value_enum, default_value = "http1")]
     protocol: Protocol,
-    /// Folder with certificate.pem and key.pem, for TLS.
+    /// Speak TLS to the upstream too.
+    #[arg(long)]
+    upstream_tls: bool,
+    /// Folder with certificate.pem and key.pem, for TLS on either side.
     #[arg(long)]
     certificates: Option<PathBuf>,
 }
@@ -41,13 +46,12 @@ pub(crate) struct Options {
 /// Listens on loopback, says where on stdout, and serves until it is killed.
 pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let tls = options
-        .certificates
-        .as_deref()
-        .map(tls_acceptor)
-        .transpose()?;
+    let folder = options.certificates.as_deref();
+    let tls = folder.map(tls_acceptor).transpose()?;
+    let upstream_tls = folder.filter(|_| options.upstream_tls);
+    let upstream_tls = upstream_tls.map(tls_connector).transpose()?;
     println!("listening http://{}", listener.local_addr()?);
-    let pool = Rc::new(Pool::new(options.upstream)?);
+    let pool = Rc::new(Pool::new(options.upstream, upstream_tls)?);
     loop {
         let (stream, _peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -66,7 +70,7 @@ pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
     }
 }
 
-async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin, pool: Rc<Pool>) {
+async fn http1(stream: impl Stream, pool: Rc<Pool>) {
     let service = service_fn(move |request| forward(Rc::clone(&pool), request));
     let server = hyper::server::conn::http1::Builder::new();
     drop(server.serve_connection(TokioIo::new(stream), service).await);
@@ -98,15 +102,17 @@ async fn forward(
 /// Upstream connections that wait for their next call.
 struct Pool {
     upstream: SocketAddr,
+    tls: Option<TlsConnector>,
     host: HeaderValue,
     idle: RefCell<Vec<SendRequest<Incoming>>>,
 }
 
 impl Pool {
-    fn new(upstream: SocketAddr) -> anyhow::Result<Self> {
+    fn new(upstream: SocketAddr, tls: Option<TlsConnector>) -> anyhow::Result<Self> {
         let host = HeaderValue::from_str(&upstream.to_string())?;
         Ok(Self {
             upstream,
+            tls,
             host,
             idle: RefCell::default(),
         })
@@ -120,15 +126,24 @@ impl Pool {
         }
         let stream = TcpStream::connect(self.upstream).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        spawn_local(connection);
-        Ok(sender)
+        match &self.tls {
+            Some(tls) => {
+                let server = ServerName::from(self.upstream.ip());
+                open(tls.connect(server, stream).await?).await
+            }
+            None => open(stream).await,
+        }
     }
 
     fn last_used(&self) -> Option<SendRequest<Incoming>> {
         self.idle.borrow_mut().pop()
     }
+}
+
+async fn open(stream: impl Stream + 'static) -> anyhow::Result<SendRequest<Incoming>> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    spawn_local(connection);
+    Ok(sender)
 }
 
 /// A response body that gives its connection back when it is done with. One that was cut short

@@ -28,7 +28,7 @@ pub(crate) struct Options {
         default_value = "direct,passthrough,nginx,meter"
     )]
     targets: Vec<Target>,
-    /// Only these scenarios: small, large, burst, single, rate, open, small-h2c, small-tls.
+    /// Only these scenarios of docs/performance.md.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Each round measures every scenario and target once.
@@ -69,10 +69,11 @@ impl Cell {
         match metric {
             Metric::CpuPerCall => per(self.measured.calls),
             Metric::CpuPerFrame => per(self.measured.frames),
-            Metric::AddedLatency => self.measured.latency_p50_us,
+            Metric::AddedP50 => self.measured.latency_p50_us,
+            Metric::AddedP99 => self.measured.latency_p99_us,
             Metric::FrameLag => self.measured.lag_p50_us,
             Metric::IdleMemory => self.idle_mb,
-            Metric::LoadedMemory => self.loaded_mb,
+            Metric::LoadedMemory | Metric::MemoryPerFurtherStream => self.loaded_mb,
         }
     }
 }
@@ -152,8 +153,8 @@ async fn measure(
     seconds: f64,
     round: usize,
 ) -> anyhow::Result<Cell> {
-    let upstream = rig.upstream(scenario.gap_ms)?;
-    let running = rig.target(target, scenario.protocol, upstream.address)?;
+    let upstream = rig.upstream(scenario.gap_ms, scenario.way)?;
+    let running = rig.target(target, scenario.way, upstream.address)?;
     let address = running
         .as_ref()
         .map_or(upstream.address, |running| running.address);
@@ -167,12 +168,13 @@ async fn measure(
     let idle_mb = memory_of.map(pss_mb).transpose()?;
     let load = load::Options {
         target: address,
-        protocol: scenario.protocol,
+        protocol: scenario.way.protocol,
         certificates: Some(rig.folder.clone()),
         operation: scenario.operation.to_owned(),
         body_bytes: scenario.body_bytes,
         deltas: DELTAS,
         connections: scenario.connections,
+        fresh: scenario.fresh,
         rate: scenario.rate,
         warm_up: scenario.warm_up,
         seconds,

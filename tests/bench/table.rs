@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use crate::run::Cell;
-use crate::scenario::{BASELINE_TO_NGINX_MAX, Bounds, Metric, ROWS, Row, SCENARIOS};
+use crate::scenario::{BASELINE_TO_NGINX_MAX, Bounds, Metric, OPEN, ROWS, Row, SCENARIOS};
 use crate::target::Target;
 
 /// All measurements of a run.
@@ -43,11 +43,24 @@ impl Results {
 
     fn in_round(&self, cell: &Cell, metric: Metric) -> Option<f64> {
         let value = cell.value(metric)?;
-        if metric != Metric::AddedLatency {
-            return Some(value);
+        match metric {
+            Metric::AddedP50 | Metric::AddedP99 => {
+                let direct = self.same_round(cell, Target::Direct)?;
+                Some(value - direct.value(metric)?)
+            }
+            Metric::MemoryPerFurtherStream => {
+                let fewer = self
+                    .cells_of(OPEN, cell.target)
+                    .find(|other| other.round == cell.round)?;
+                let streams = open_streams(cell.scenario)? - open_streams(OPEN)?;
+                Some((value - fewer.value(metric)?) * KB_PER_MB / streams)
+            }
+            Metric::CpuPerCall
+            | Metric::CpuPerFrame
+            | Metric::FrameLag
+            | Metric::IdleMemory
+            | Metric::LoadedMemory => Some(value),
         }
-        let direct = self.same_round(cell, Target::Direct)?;
-        Some(value - direct.value(metric)?)
     }
 
     fn same_round(&self, cell: &Cell, target: Target) -> Option<&Cell> {
@@ -75,6 +88,14 @@ impl Results {
     ) -> Option<f64> {
         median(self.cells_of(scenario, target).filter_map(value).collect())
     }
+}
+
+const KB_PER_MB: f64 = 1000.0;
+
+fn open_streams(scenario: &str) -> Option<f64> {
+    let mut all = SCENARIOS.iter();
+    let scenario = all.find(|one| one.name == scenario)?;
+    Some(f64::from(scenario.connections))
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

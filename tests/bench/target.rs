@@ -37,6 +37,33 @@ impl Target {
     }
 }
 
+/// What is spoken on the two sides of a target, and what it shows the upstream.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) protocol: Protocol,
+    /// TLS to the upstream, in connections that are kept alive.
+    pub(crate) upstream_tls: bool,
+    pub(crate) credentials: Credentials,
+}
+
+impl Way {
+    /// HTTP/1.1 in clear text on both sides.
+    pub(crate) const PLAIN: Self = Self {
+        protocol: Protocol::Http1,
+        upstream_tls: false,
+        credentials: Credentials::AccessKey,
+    };
+}
+
+/// What the proxy under test shows the upstream; the others show nothing.
+#[derive(Clone, Copy)]
+pub(crate) enum Credentials {
+    /// A SigV4 signature, which needs a hash of the body.
+    AccessKey,
+    /// A Bedrock API key.
+    BearerKey,
+}
+
 /// The machine's part of the rig.
 pub(crate) struct Rig {
     /// The proxy under test.
@@ -82,9 +109,12 @@ impl Drop for Running {
 }
 
 impl Rig {
-    pub(crate) fn upstream(&self, gap_ms: u64) -> anyhow::Result<Running> {
+    pub(crate) fn upstream(&self, gap_ms: u64, way: Way) -> anyhow::Result<Running> {
         let mut command = pinned(&self.upstream_core, &std::env::current_exe()?);
         command.args(["upstream", "--gap-ms", &gap_ms.to_string()]);
+        if way.upstream_tls {
+            command.arg("--certificates").arg(&self.folder);
+        }
         self.start(command, "upstream", "listening http://")
     }
 
@@ -92,30 +122,29 @@ impl Rig {
     pub(crate) fn target(
         &self,
         target: Target,
-        protocol: Protocol,
+        way: Way,
         upstream: SocketAddr,
     ) -> anyhow::Result<Option<Running>> {
         match target {
             Target::Direct => Ok(None),
-            Target::Passthrough => self.passthrough(protocol, upstream).map(Some),
+            Target::Passthrough => self.passthrough(way, upstream).map(Some),
             Target::Nginx => self.nginx(upstream).map(Some),
-            Target::Meter => self.meter(protocol, upstream).map(Some),
+            Target::Meter => self.meter(way, upstream).map(Some),
         }
     }
 
-    fn passthrough(&self, protocol: Protocol, upstream: SocketAddr) -> anyhow::Result<Running> {
+    fn passthrough(&self, way: Way, upstream: SocketAddr) -> anyhow::Result<Running> {
         let mut command = pinned(&self.proxy_core, &std::env::current_exe()?);
-        command.args([
-            "passthrough",
-            "--upstream",
-            &upstream.to_string(),
-            "--protocol",
-        ]);
-        match protocol {
-            Protocol::Http1 => command.arg("http1"),
-            Protocol::H2c => command.arg("h2c"),
-            Protocol::Tls => command.arg("tls").arg("--certificates").arg(&self.folder),
-        };
+        command.args(["passthrough", "--upstream", &upstream.to_string()]);
+        command.arg("--certificates").arg(&self.folder);
+        command.arg("--protocol").arg(match way.protocol {
+            Protocol::Http1 => "http1",
+            Protocol::H2c => "h2c",
+            Protocol::Tls => "tls",
+        });
+        if way.upstream_tls {
+            command.arg("--upstream-tls");
+        }
         self.start(command, "passthrough", "listening http://")
     }
 
@@ -143,22 +172,19 @@ impl Rig {
         Ok(running)
     }
 
-    fn meter(&self, protocol: Protocol, upstream: SocketAddr) -> anyhow::Result<Running> {
+    fn meter(&self, way: Way, upstream: SocketAddr) -> anyhow::Result<Running> {
         let config = self.folder.join("bedrock-meter.toml");
         let ledger = self.folder.join("ledger");
         if ledger.exists() {
             fs::remove_dir_all(&ledger)?;
         }
-        fs::write(
-            &config,
-            meter_config(&self.folder, &ledger, protocol, upstream),
-        )?;
+        fs::write(&config, meter_config(&self.folder, &ledger, way, upstream))?;
         let mut command = pinned(&self.proxy_core, &self.meter);
         command.arg("serve").arg("--config").arg(config);
         self.start(
             command,
             "bedrock-meter",
-            match protocol {
+            match way.protocol {
                 Protocol::Http1 | Protocol::H2c => "data listener http://",
                 Protocol::Tls => "data listener https://",
             },
@@ -252,13 +278,25 @@ http {{
     )
 }
 
-fn meter_config(folder: &Path, ledger: &Path, protocol: Protocol, upstream: SocketAddr) -> String {
-    let tls = match protocol {
+fn meter_config(folder: &Path, ledger: &Path, way: Way, upstream: SocketAddr) -> String {
+    let folder = folder.display();
+    let tls = match way.protocol {
         Protocol::Http1 | Protocol::H2c => String::new(),
         Protocol::Tls => format!(
-            "[listener.tls]\ncertificate_file = \"{0}/certificate.pem\"\nkey_file = \"{0}/key.pem\"\n",
-            folder.display()
+            "[listener.tls]\ncertificate_file = \"{folder}/certificate.pem\"\nkey_file = \"{folder}/key.pem\"\n"
         ),
+    };
+    let (scheme, trust) = if way.upstream_tls {
+        ("https", format!("ca_file = \"{folder}/certificate.pem\"\n"))
+    } else {
+        ("http", String::new())
+    };
+    let credentials = match way.credentials {
+        Credentials::AccessKey => {
+            "access_key_id = \"AKIDEXAMPLE\"\n\
+             secret_access_key = \"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\""
+        }
+        Credentials::BearerKey => "bearer_key = \"bedrock-api-key-EXAMPLE\"",
     };
     format!(
         "[listener]
@@ -271,10 +309,9 @@ listen = \"127.0.0.1:0\"
 [upstream]
 regions = [\"us-east-1\"]
 default_region = \"us-east-1\"
-endpoints = {{ us-east-1 = \"http://{upstream}\" }}
-[upstream.credentials]
-access_key_id = \"AKIDEXAMPLE\"
-secret_access_key = \"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\"
+endpoints = {{ us-east-1 = \"{scheme}://{upstream}\" }}
+{trust}[upstream.credentials]
+{credentials}
 [ledger]
 directory = \"{ledger}\"
 [shutdown]

@@ -4,14 +4,17 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::client::Stream;
 use crate::frames;
+use crate::protocol::tls_acceptor;
 
 /// How a stream is sent.
 #[derive(clap::Args, Clone)]
@@ -25,6 +28,9 @@ pub(crate) struct Options {
     /// One stamped frame per write with this gap between; 0: the whole stream in one write.
     #[arg(long, default_value_t = 0)]
     gap_ms: u64,
+    /// Folder with certificate.pem and key.pem: speak TLS.
+    #[arg(long)]
+    certificates: Option<PathBuf>,
 }
 
 struct Answers {
@@ -39,15 +45,26 @@ struct Answers {
 /// Listens, says where on stdout, and serves until it is killed.
 pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen).await?;
+    let tls = options
+        .certificates
+        .as_deref()
+        .map(tls_acceptor)
+        .transpose()?;
     println!("listening http://{}", listener.local_addr()?);
     let answers = Rc::new(Answers::new(&options));
     loop {
         let (stream, _peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let answers = Rc::clone(&answers);
+        let (answers, tls) = (Rc::clone(&answers), tls.clone());
         tokio::task::spawn_local(async move {
             // A client that goes away is the end of its connection and nothing else.
-            drop(converse_with(stream, &answers).await);
+            drop(match tls {
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => converse_with(stream, &answers).await,
+                    Err(error) => Err(error),
+                },
+                None => converse_with(stream, &answers).await,
+            });
         });
     }
 }
@@ -113,7 +130,7 @@ fn with_body(body: &str, headers: &str) -> Vec<u8> {
     [head("application/json", &length), body.as_bytes().to_vec()].concat()
 }
 
-async fn converse_with(mut stream: TcpStream, answers: &Answers) -> io::Result<()> {
+async fn converse_with(mut stream: impl Stream, answers: &Answers) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(16 * 1024);
     while let Some(head_end) = read_head(&mut stream, &mut buffer).await? {
         let operation = Operation::of(&buffer[..head_end]);
@@ -126,11 +143,12 @@ async fn converse_with(mut stream: TcpStream, answers: &Answers) -> io::Result<(
         }
         buffer.drain(..request_end);
         answer(&mut stream, operation, answers).await?;
+        stream.flush().await?;
     }
     Ok(())
 }
 
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+async fn read_head(stream: &mut impl Stream, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
     loop {
         if let Some(end) = memchr::memmem::find(buffer, b"\r\n\r\n") {
             return Ok(Some(end + 4));
@@ -175,7 +193,11 @@ impl Operation {
     }
 }
 
-async fn answer(stream: &mut TcpStream, operation: Operation, answers: &Answers) -> io::Result<()> {
+async fn answer(
+    stream: &mut impl Stream,
+    operation: Operation,
+    answers: &Answers,
+) -> io::Result<()> {
     match operation {
         Operation::Invoke => stream.write_all(&answers.invoke).await,
         Operation::Converse => stream.write_all(&answers.converse).await,
@@ -189,7 +211,7 @@ async fn answer(stream: &mut TcpStream, operation: Operation, answers: &Answers)
     }
 }
 
-async fn one_by_one(stream: &mut TcpStream, answers: &Answers) -> io::Result<()> {
+async fn one_by_one(stream: &mut impl Stream, answers: &Answers) -> io::Result<()> {
     let mut ticks = ticks(answers.gap);
     stream.write_all(&answers.stream_head).await?;
     for frame in &answers.frames {
