@@ -97,7 +97,7 @@ class Program:
 class Simulator(Program):
     """`bedrock-meter simulate` with its list of what it served."""
 
-    def __init__(self, directory, *, verify=True, seed=7, name="served"):
+    def __init__(self, directory, *, verify=True, seed=7, name="served", refuse=None):
         self.bill_log = pathlib.Path(directory) / f"{name}.ndjson"
         super().__init__(
             "simulate",
@@ -108,6 +108,7 @@ class Simulator(Program):
             "--seed",
             seed,
             *([] if verify else ["--no-verify"]),
+            *(["--refuse", refuse] if refuse else []),
             announce=["simulator listening on"],
         )
         self.url = self.announced["simulator listening on"]
