@@ -1,5 +1,6 @@
 //! Models, regions, geographies, tiers: what a price depends on.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -107,11 +108,11 @@ pub struct ModelRef {
 
 impl ModelRef {
     /// The label for metrics and reports: geography prefix and base id, or the name as asked.
-    pub fn label(&self) -> String {
+    pub fn label(&self) -> Cow<'_, str> {
         match (&self.base, &self.geography) {
-            (None, _) => self.asked.to_string(),
-            (Some(base), Geography::InRegion) => base.to_string(),
-            (Some(base), geography) => format!("{}.{base}", geography.name()),
+            (None, _) => Cow::Borrowed(&self.asked),
+            (Some(base), Geography::InRegion) => Cow::Borrowed(base),
+            (Some(base), geography) => Cow::Owned([geography.name(), ".", base].concat()),
         }
     }
 }

@@ -43,10 +43,10 @@ impl ModelsSeen {
             return;
         };
         let label = model.label();
-        if let Some(first) = self.first.get_mut(label.as_str()) {
+        if let Some(first) = self.first.get_mut(&*label) {
             *first = (*first).min(entry.opened_at);
         } else if self.first.len() < MODELS_MAX {
-            self.first.insert(label.into(), entry.opened_at);
+            self.first.insert(Arc::from(&*label), entry.opened_at);
         }
     }
 

@@ -10,7 +10,7 @@ pub fn claimed_region(headers: &HeaderMap) -> Option<&str> {
     let parameters = authorization.strip_prefix("AWS4-HMAC-SHA256")?;
     // The scope stands first in what every SDK sends.
     let scope = match parameters.strip_prefix(" Credential=") {
-        Some(rest) => rest.split([',', ' ']).next()?,
+        Some(rest) => rest.split(',').next()?.split(' ').next()?,
         None => parameters
             .split([',', ' '])
             .find_map(|p| p.strip_prefix("Credential="))?,

@@ -51,12 +51,19 @@ fn check_text(raw_path: &str) -> Result<(), Malformed> {
     if !percent_encoding_is_complete(raw_path) {
         return Err(Malformed::PercentEncoding);
     }
-    let decoded = decode(raw_path)?;
-    if decoded.chars().any(char::is_control) {
+    let decoded = percent_decode_str(raw_path).decode_utf8();
+    let decoded = decoded.map_err(|_cause| Malformed::NotUtf8)?;
+    let has_control = if decoded.is_ascii() {
+        decoded.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        decoded.chars().any(char::is_control)
+    };
+    if has_control {
         return Err(Malformed::ControlCharacter);
     }
     // On the decoded text: a hop that decodes before it resolves dots sees these segments too.
-    if decoded.split('/').any(|part| part == "." || part == "..") {
+    let is_dots = |part: &str| part == "." || part == "..";
+    if decoded.contains("/.") && decoded.split('/').any(is_dots) {
         return Err(Malformed::DotSegment);
     }
     Ok(())

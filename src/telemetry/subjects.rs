@@ -4,6 +4,7 @@
 //! [`super::labels`] are asked for new names only, and for refused ones each time, as those are
 //! not remembered.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -103,7 +104,7 @@ impl Subjects {
         let model = entry
             .model
             .as_ref()
-            .map_or_else(|| NONE.to_owned(), ModelRef::label);
+            .map_or(Cow::Borrowed(NONE), ModelRef::label);
         let admitted = self
             .guard
             .call(&entry.tenant, &entry.application, &model, is_real(entry));

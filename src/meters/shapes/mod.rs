@@ -110,16 +110,24 @@ pub(super) fn read_tier(members: &MemberExtractor) -> Option<ServiceTier> {
     let own: Option<String> = members
         .member("service_tier")
         .and_then(|raw| parse(raw).ok());
-    let in_usage = || non_null(members, "usage").and_then(anthropic::read_tier);
+    let in_usage = || {
+        let usage = non_null(members, "usage");
+        usage
+            .filter(|raw| mentions(raw, b"service_tier"))
+            .and_then(anthropic::read_tier)
+    };
     let name = own.or_else(in_usage)?;
     Some(ServiceTier::from_name(&name))
 }
 
 /// Reads a `usage` block of any shape: the names of its members tell them apart.
 fn read_usage(raw: &[u8]) -> Result<Option<Stated>, Unreadable> {
-    let counts = match openai::read(raw)? {
-        Some(counts) => Some(counts),
-        None => match anthropic::read(raw)? {
+    let counts = match openai::could_be(raw)
+        .then(|| openai::read(raw))
+        .transpose()?
+    {
+        Some(Some(counts)) => Some(counts),
+        Some(None) | None => match anthropic::read(raw)? {
             Some(counts) => Some(counts),
             None => nova::read(raw)?,
         },
@@ -143,6 +151,11 @@ fn read_number(members: &MemberExtractor, name: &str) -> Result<Option<u64>, Unr
 /// A member's value, where it is there and is not `null`.
 fn non_null<'a>(members: &'a MemberExtractor, name: &str) -> Option<&'a [u8]> {
     members.member(name).filter(|raw| *raw != b"null")
+}
+
+/// Whether a text has this word anywhere: a look that costs less than a parse which finds nothing.
+fn mentions(raw: &[u8], word: &[u8]) -> bool {
+    memchr::memmem::find(raw, word).is_some()
 }
 
 /// Whether a member is there and is not `null`.

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::{Unreadable, non_null, parse};
+use super::{Unreadable, mentions, non_null, parse};
 use crate::codec::MemberExtractor;
 use crate::meters::counts::{Prompt, TokenCounts};
 
@@ -24,6 +24,12 @@ struct Usage {
 struct Details {
     cached_tokens: Option<u64>,
     cache_write_tokens: Option<u64>,
+}
+
+/// Whether a `usage` block has a member that [`read`] asks for.
+pub(super) fn could_be(raw: &[u8]) -> bool {
+    let members: [&[u8]; 3] = [b"prompt_tokens", b"total_tokens", b"input_tokens_details"];
+    members.iter().any(|member| mentions(raw, member))
 }
 
 /// Reads a `usage` block; `None` where it is of another shape. Only Responses state a total
