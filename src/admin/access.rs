@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
+use http::uri::Authority;
 
 use super::Settings;
 use crate::domain::Secret;
@@ -47,12 +48,34 @@ impl Access {
         };
         let mut tokens = tokens.into_iter().flatten().peekable();
         if tokens.peek().is_none() {
-            return self.loopback;
+            return self.loopback && names_this_machine(headers);
         }
         let shown = bearer(headers);
         // Every token is compared, so that the time does not tell which one was near.
         tokens.fold(false, |opened, token| opened | matches(token, shown))
     }
+}
+
+/// Whether a request without a token was meant for an address or for `localhost`. A page of
+/// another site that has its name point to loopback is so kept from reading here (DNS rebinding).
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else {
+        return true;
+    };
+    let Some(authority) = host
+        .to_str()
+        .ok()
+        .and_then(|host| host.parse::<Authority>().ok())
+    else {
+        return false;
+    };
+    let name = authority.host();
+    let name = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    let name = name.trim_end_matches('.');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 fn bearer(headers: &HeaderMap) -> &[u8] {
@@ -94,6 +117,42 @@ mod tests {
         assert!(access.allows(Door::Open, &headers), "{row}");
         assert_eq!(access.allows(Door::Admin, &headers), admin, "{row}");
         assert_eq!(access.allows(Door::Metrics, &headers), metrics, "{row}");
+    }
+
+    #[test]
+    fn a_name_that_points_to_loopback_opens_nothing_without_a_token() {
+        let access = |token: Option<&str>| {
+            let settings = Settings {
+                token: token.map(Secret::new),
+                ..Settings::default()
+            };
+            Access::new(&settings, LOOPBACK)
+        };
+        let asks = |host: &str, token: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            headers.insert(AUTHORIZATION, "Bearer t".parse().unwrap());
+            access(token).allows(Door::Admin, &headers)
+        };
+        for host in [
+            "127.0.0.1:8081",
+            "[::1]:8081",
+            "localhost",
+            "LOCALHOST.:1",
+            "10.1.2.3",
+        ] {
+            assert!(asks(host, None), "{host}");
+        }
+        for host in [
+            "evil.example:8081",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "",
+            "a b",
+        ] {
+            assert!(!asks(host, None), "{host}");
+            assert!(asks(host, Some("t")), "{host}");
+        }
     }
 
     #[test]

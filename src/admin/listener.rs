@@ -105,6 +105,10 @@ mod tests {
         fn call(&self, id: CallId) -> Result<Vec<u8>, PageError> {
             Err(PageError::NotFound(id.to_string()))
         }
+
+        fn live(&self) -> Result<Vec<u8>, PageError> {
+            Ok(b"{}".to_vec())
+        }
     }
 
     struct Running {
@@ -131,7 +135,7 @@ mod tests {
     /// The status and the body of an answer.
     async fn ask(running: &Running, head: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(running.at).await.unwrap();
-        let request = format!("{head}\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let request = format!("{head}\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

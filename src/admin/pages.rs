@@ -63,4 +63,10 @@ pub trait Pages: Send + Sync + 'static {
     /// # Errors
     /// When there is no such call or the ledger cannot be read.
     fn call(&self, id: CallId) -> Result<Vec<u8>, PageError>;
+
+    /// `/api/v1/live` as JSON.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn live(&self) -> Result<Vec<u8>, PageError>;
 }

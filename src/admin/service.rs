@@ -15,6 +15,9 @@ use super::pages::{PageError, Pages, State};
 use super::shell::File;
 use crate::domain::CallId;
 
+/// What is served here, for programs: `OpenAPI` 3.1.
+const DOCUMENT: &[u8] = include_bytes!("openapi.json");
+
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// The admin service: who may see which page, and the pages.
@@ -32,6 +35,8 @@ enum Page {
     Metrics,
     Report(String),
     Call(String),
+    Live,
+    Document,
     Shell(File),
     Unknown,
 }
@@ -43,6 +48,8 @@ impl Page {
             "/readyz" => Self::Readiness,
             "/metrics" => Self::Metrics,
             "/api/v1/report" => Self::Report(query.to_owned()),
+            "/api/v1/live" => Self::Live,
+            "/api/v1/openapi.json" => Self::Document,
             _ => match path.strip_prefix("/api/v1/calls/") {
                 Some(id) => Self::Call(id.to_owned()),
                 None => File::of(path).map_or(Self::Unknown, Self::Shell),
@@ -52,9 +59,9 @@ impl Page {
 
     const fn door(&self) -> Door {
         match self {
-            Self::Health | Self::Readiness | Self::Shell(_) => Door::Open,
+            Self::Health | Self::Readiness | Self::Document | Self::Shell(_) => Door::Open,
             Self::Metrics => Door::Metrics,
-            Self::Report(_) | Self::Call(_) | Self::Unknown => Door::Admin,
+            Self::Report(_) | Self::Call(_) | Self::Live | Self::Unknown => Door::Admin,
         }
     }
 }
@@ -81,8 +88,9 @@ impl Admin {
             Page::Health => json_answer(StatusCode::OK, &json!({ "status": "ok" })),
             Page::Readiness => self.readiness(),
             Page::Shell(file) => file.answer(),
+            Page::Document => json_bytes(DOCUMENT),
             Page::Unknown => error(StatusCode::NOT_FOUND, "there is no such page"),
-            Page::Metrics | Page::Report(_) | Page::Call(_) => self.read(page).await,
+            Page::Metrics | Page::Report(_) | Page::Call(_) | Page::Live => self.read(page).await,
         }
     }
 
@@ -122,7 +130,8 @@ fn show(pages: &dyn Pages, page: Page) -> Result<Answer, PageError> {
                 pages.call(id.parse::<CallId>().map_err(wrong)?)?,
             ))
         }
-        Page::Health | Page::Readiness | Page::Shell(_) | Page::Unknown => Err(
+        Page::Live => Ok(json_bytes(pages.live()?)),
+        Page::Health | Page::Readiness | Page::Document | Page::Shell(_) | Page::Unknown => Err(
             PageError::NotFound("this page is not read from files".to_owned()),
         ),
     }
@@ -138,7 +147,10 @@ fn refusal(cause: &PageError) -> Answer {
 }
 
 fn unauthorized() -> Answer {
-    let mut answer = error(StatusCode::UNAUTHORIZED, "this page needs the admin token");
+    let mut answer = error(
+        StatusCode::UNAUTHORIZED,
+        "this page needs the admin token (or, where none is configured, an address or localhost as Host)",
+    );
     answer
         .headers_mut()
         .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -164,7 +176,7 @@ fn json_answer(status: StatusCode, value: &serde_json::Value) -> Answer {
     with_type(status, "application/json", value.to_string().into())
 }
 
-fn json_bytes(bytes: Vec<u8>) -> Answer {
+fn json_bytes(bytes: impl Into<Bytes>) -> Answer {
     with_type(StatusCode::OK, "application/json", bytes.into())
 }
 

@@ -9,7 +9,7 @@ use super::sums::NewestSums;
 use crate::admin::{Check, PageError, Pages, State};
 use crate::domain::{CallId, Clock as _, SystemClock, Timestamp};
 use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
-use crate::proxy::Gates;
+use crate::proxy::{Gates, LiveCall};
 use crate::report::Report;
 use crate::telemetry::{Metrics, Observed, PeriodCost, PeriodKind};
 
@@ -81,6 +81,28 @@ impl Pages for ProxyPages {
         })?;
         to_json(&call)
     }
+
+    fn live(&self) -> Result<Vec<u8>, PageError> {
+        let now = self.gates.clock.now();
+        let (open, calls) = self.gates.open_set.list(LIVE_MAX);
+        let calls: Vec<_> = calls
+            .iter()
+            .map(|(id, call)| live(*id, call, now))
+            .collect();
+        to_json(&serde_json::json!({ "open": open, "calls": calls }))
+    }
+}
+
+fn live(id: CallId, call: &LiveCall, now: Timestamp) -> serde_json::Value {
+    serde_json::json!({
+        "call_id": id.to_string(),
+        "opened_at": call.opened_at.to_string(),
+        "age_ms": now.ms_since(call.opened_at),
+        "tenant": call.tenant.as_str(),
+        "application": call.application.as_str(),
+        "operation": call.operation.name(),
+        "model": call.model.as_deref(),
+    })
 }
 
 impl ProxyPages {
@@ -165,6 +187,8 @@ fn models_first_seen(totals: &Mutex<PeriodTotals>) -> Vec<(Arc<str>, Timestamp)>
         .collect()
 }
 
+/// Live calls in one answer.
+const LIVE_MAX: usize = 200;
 /// Which of the four amounts live metrics show.
 const COST_BASIS: &str = "contracted";
 

@@ -17,7 +17,7 @@ mod world;
 
 pub use answer::AnswerBody;
 pub use drain::Drains;
-pub use open_set::OpenSet;
+pub use open_set::{LiveCall, OpenSet};
 pub use refusal::{Refusal, RefusalKind, Row, refusals_markdown};
 pub use service::Service;
 pub use settings::{

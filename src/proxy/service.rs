@@ -226,9 +226,7 @@ impl Service {
         })?;
         let mut meter = Meter::choose(call.operation, call.model.as_ref());
         meter.request(&gathered.pieces);
-        let mark = gates
-            .open_set
-            .mark(call_id, call.opened_at, gates.metrics.in_flight());
+        let mark = gates.open_set.mark(&call, gates.metrics.in_flight());
         let overhead = begun.elapsed();
         let resend = Resend {
             outgoing,

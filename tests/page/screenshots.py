@@ -9,7 +9,7 @@ from playwright.sync_api import expect, sync_playwright
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "sdk"))
 import harness
-from suite_page import BODY, FLAGS
+from suite_page import BODY, FLAGS, begin
 
 SHOTS = [("phone", 390, 844, "light"), ("tablet", 820, 1000, "dark"), ("desktop", 1440, 900, "light")]
 CALLS = [
@@ -35,14 +35,19 @@ def main():
         for one in CALLS:
             call(proxy, *one)
         proxy.wait_for_entries(len(CALLS), 20)
+        streams = [begin(proxy, tenant, operation="converse-stream", **{"x-simulate": "frames=9000,frame-delay-ms=50"})
+                   for tenant in ("research", "support")]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         for name, width, height, scheme in SHOTS:
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             page.goto(proxy.admin + "/")
             expect(page.locator("#rows tr").first).to_be_visible(timeout=30_000)
+            expect(page.locator("#open-rows tr")).to_have_count(len(streams))
             page.screenshot(path=folder / f"{name}.png", full_page=True)
             page.close()
         browser.close()
+        for stream in streams:
+            stream.close()
 
 
 main()

@@ -1,7 +1,9 @@
 """The admin listener's page in headless Chromium, against a proxy in front of the simulator."""
 
+import fractions
 import json
 import pathlib
+import re
 import shutil
 import sys
 import unittest
@@ -17,13 +19,28 @@ FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-backgro
 BODY = json.dumps({"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}).encode()
 
 
+def begin(proxy, tenant, application="app", operation="converse", **headers):
+    """One call, its head read and its body not yet."""
+    url = f"{proxy.url}/tenant/{tenant}/application/{application}/model/{harness.MODEL}/{operation}"
+    request = urllib.request.Request(url, BODY, {"content-type": "application/json", **headers})
+    return urllib.request.urlopen(request, timeout=30)
+
+
 def call(proxy, tenant, application="app"):
     """One Converse call; its id."""
-    url = f"{proxy.url}/tenant/{tenant}/application/{application}/model/{harness.MODEL}/converse"
-    request = urllib.request.Request(url, BODY, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with begin(proxy, tenant, application) as answer:
         answer.read()
         return answer.headers["x-bedrock-meter-call-id"]
+
+
+def contrast(one, other):
+    """The contrast of two colours `rgb(r, g, b)`, as WCAG 2 defines it."""
+    def luminance(colour):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), parts))
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
 
 
 class Page(unittest.TestCase):
@@ -77,6 +94,13 @@ class Page(unittest.TestCase):
         self.page.fill("#call", call_id)
         self.page.keyboard.press("Enter")
         expect(self.page.locator("#answer dt", has_text="charge.cost_usd")).to_have_count(1)
+        bill = [[cell.inner_text() for cell in row.locator("th, td").all()]
+                for row in self.page.locator("#answer tbody tr").all()]
+        lines = json.loads(said)["charge"]["lines"]
+        self.assertEqual([(row[0], int(row[1])) for row in bill[:-1]],
+                         [(line["dimension"], line["quantity"]) for line in lines])
+        total = sum((fractions.Fraction(row[3].removeprefix("$")) for row in bill[:-1]), fractions.Fraction(0))
+        self.assertEqual((bill[-1][0], fractions.Fraction(bill[-1][3].removeprefix("$"))), ("Cost", total))
         shown = dict(zip(self.page.locator("#answer dt").all_inner_texts(),
                          self.page.locator("#answer dd").all_inner_texts()))
         self.assertEqual((shown["charge.cost_usd"], shown["call_id"]), (cost, call_id))
@@ -96,6 +120,57 @@ class Page(unittest.TestCase):
         self.space.proxy(self.simulator.url, admin={"listen": self.proxy.admin.removeprefix("http://")})
         expect(self.page.locator("#banner")).to_be_hidden(timeout=30_000)
         self.assertEqual(self.page.locator("#month").inner_text(), cost)
+
+    def test_an_open_call_is_shown_until_it_ends(self):
+        with begin(self.proxy, "research", operation="converse-stream",
+                   **{"x-simulate": "frames=400,frame-delay-ms=50"}) as answer:
+            self.open()
+            expect(self.page.locator("#open-rows th")).to_have_text("research", timeout=15_000)
+            expect(self.page.locator("#live")).to_have_text("1")
+            answer.read()
+        expect(self.page.locator("#none-open")).to_be_visible(timeout=30_000)
+        self.assertEqual(self.errors, [])
+
+    def test_the_token_is_asked_for_and_opens_the_page(self):
+        self.proxy.terminate()
+        self.proxy = self.space.proxy(self.simulator.url, admin={"token": "a-token-of-the-test"})
+        self.page.goto(self.proxy.admin + "/")
+        expect(self.page.locator("#login")).to_be_visible(timeout=30_000)
+        for token, banner in (("wrong", True), ("a-token-of-the-test", False)):
+            self.page.fill("#token", token)
+            self.page.keyboard.press("Enter")
+            expect(self.page.locator("#banner")).to_be_visible(visible=banner, timeout=30_000)
+        expect(self.page.locator("#updated")).to_contain_text("Updated")
+
+    def test_the_keyboard_reaches_everything(self):
+        self.open()
+        self.page.keyboard.press("Tab")
+        expect(self.page.locator(".skip")).to_be_focused()
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator("#main")).to_be_focused()
+        reached = []
+        for _ in range(12):
+            self.page.keyboard.press("Tab")
+            reached.append(self.page.evaluate("document.activeElement.id || document.activeElement.className"))
+        stops = [place for place in reached if place in ("filter", "sort", "call")]
+        self.assertEqual(stops[:3], ["filter", "sort", "call"], "in the order they are read")
+        outline = self.page.locator("#call").evaluate("e => { e.focus(); return getComputedStyle(e).outlineStyle }")
+        self.assertNotEqual(outline, "none")
+
+    def test_both_colour_schemes_can_be_read(self):
+        self.open()
+        grounds = []
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)
+            for place in ("body", "h2", "#today", "dt"):
+                ink, ground = self.page.locator(place).first.evaluate("""e => {
+                    const ink = getComputedStyle(e).color;
+                    const clear = (c) => c === "rgba(0, 0, 0, 0)" || c === "transparent";
+                    while (clear(getComputedStyle(e).backgroundColor) && e.parentElement) e = e.parentElement;
+                    return [ink, getComputedStyle(e).backgroundColor] }""")
+                self.assertGreaterEqual(contrast(ink, ground), 4.5, f"{place} in {scheme}: {ink} on {ground}")
+            grounds.append(ground)
+        self.assertNotEqual(*grounds)
 
     def test_a_page_of_many_teams_stays_bounded_and_is_filtered(self):
         def many(route):

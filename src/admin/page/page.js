@@ -111,7 +111,6 @@ function gauges(text) {
 
 function drawHealth(health, read) {
   const value = (key, unit) => (read.has(key) ? `${Math.round(read.get(key) * 10) / 10}${unit}` : "unknown");
-  at("live").textContent = value("in_flight_requests", "");
   facts(at("health"), [
     ["Ready", health.ready ? "yes" : "no"],
     ...health.checks.map((check) => [check.name, `${check.state}: ${check.detail}`]),
@@ -133,7 +132,30 @@ function drawSpend(day, month) {
   at("trust").textContent = `Of ${money(total)}, $${total.estimated_cost_usd} rests on estimated usage `
     + `(${total.estimated_calls} of ${total.calls} calls). Usage unknown: ${total.missing_calls}; `
     + `unpriced: ${total.unpriced_calls}. Unknown is never zero.`;
+  drawBar(total);
   drawRows();
+}
+
+function drawLive(live) {
+  const age = (ms) => (ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60000)} min`);
+  at("live").textContent = String(live.open);
+  at("none-open").hidden = live.open > 0;
+  at("open-calls").hidden = live.open === 0;
+  at("open-rows").replaceChildren(...live.calls.slice(0, ROWS_MAX).map((call) => line([
+    ["th", call.tenant], ["td", call.application], ["td", call.model ?? "–"],
+    ["td", call.operation], ["n", age(call.age_ms)],
+  ])));
+}
+
+// Shares of calls, not of dollars: what is unknown has no dollars to draw.
+function drawBar(total) {
+  const unknown = Math.max(total.missing_calls, total.unpriced_calls);
+  const estimated = Math.min(total.estimated_calls, total.calls - unknown);
+  const shares = { reported: total.calls - unknown - estimated, estimated, unknown };
+  for (const [kind, calls] of Object.entries(shares)) {
+    at(`bar-${kind}`).style.flexGrow = String(calls);
+    at(`bar-${kind}`).title = `${kind}: ${calls} calls`;
+  }
 }
 
 function say(text) {
@@ -146,9 +168,10 @@ async function refresh() {
   try {
     const { day, month } = spans();
     const report = "/api/v1/report?by=tenant,application&";
-    const [today, all, health, metrics] = await Promise.all(
-      [report + day, report + month, "/readyz", "/metrics"].map(ask));
+    const [today, all, live, health, metrics] = await Promise.all(
+      [report + day, report + month, "/api/v1/live", "/readyz", "/metrics"].map(ask));
     drawSpend(JSON.parse(today), JSON.parse(all));
+    drawLive(JSON.parse(live));
     drawHealth(JSON.parse(health), gauges(metrics));
     lastUpdate = new Date().toISOString().slice(11, 19);
     at("updated").textContent = `Updated ${lastUpdate} UTC`;
@@ -162,7 +185,8 @@ async function refresh() {
       : status ? `The server answered: ${failure.message}.${since}`
       : `The server cannot be reached; trying again.${since}`);
   }
-  timer = setTimeout(refresh, REFRESH_MS);
+  // A tab that nobody looks at asks nothing; it asks at once when it is looked at again.
+  timer = document.hidden ? 0 : setTimeout(refresh, REFRESH_MS);
 }
 
 // Every member of the answer by its path: what a later version adds shows without a change here.
@@ -171,19 +195,39 @@ function members(value, path) {
   return Object.entries(value).flatMap(([key, inner]) => members(inner, path ? `${path}.${key}` : key));
 }
 
+// The sum as a bill has it: quantity x price = amount.
+function bill(charge) {
+  const table = document.createElement("table");
+  const columns = [["th", "What"], ["n", "Quantity"], ["n", "Price of one"], ["n", "Amount"], ["td", "Rate"]];
+  const head = document.createElement("thead");
+  head.append(line(columns));
+  const body = document.createElement("tbody");
+  body.append(...charge.lines.map((item) => line([["th", item.dimension], ["n", String(item.quantity)],
+    ["n", `$${item.price_usd}`], ["n", `$${item.amount_usd}`], ["td", item.rate_id]])));
+  const cost = charge.cost_usd === null ? `unknown (${charge.reason ?? charge.status})` : `$${charge.cost_usd}`;
+  body.append(line([["th", "Cost"], ["n", ""], ["n", ""], ["n", cost], ["td", charge.catalogue]]));
+  table.append(head, body);
+  return table;
+}
+
 async function explain(event) {
   event.preventDefault();
   const place = at("answer");
   try {
     const call = JSON.parse(await ask(`/api/v1/calls/${encodeURIComponent(at("call").value.trim())}`));
+    const { lines, ...charge } = call.charge;
     const list = document.createElement("dl");
-    facts(list, members(call, ""));
-    place.replaceChildren(list);
+    facts(list, members({ ...call, charge }, ""));
+    const scroll = document.createElement("div");
+    scroll.className = "scroll";
+    scroll.append(bill({ ...charge, lines }));
+    place.replaceChildren(scroll, list);
   } catch (failure) {
     place.textContent = failure instanceof Refused ? failure.message : "The server cannot be reached.";
   }
 }
 
+document.addEventListener("visibilitychange", () => { if (!document.hidden && timer === 0) refresh(); });
 at("filter").addEventListener("input", () => { first = 0; drawRows(); });
 at("sort").addEventListener("change", () => { first = 0; drawRows(); });
 at("back").addEventListener("click", () => { first -= ROWS_MAX; drawRows(); });
