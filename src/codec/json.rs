@@ -14,6 +14,8 @@ pub const MEMBER_BYTES_MAX: usize = 1024 * 1024;
 pub struct MemberExtractor {
     wanted: &'static [&'static str],
     captured: Vec<Captured>,
+    /// Wanted members that were longer than [`MEMBER_BYTES_MAX`].
+    too_long: Vec<&'static str>,
     state: State,
     /// The key being read, cut at [`KEY_BYTES_MAX`]; a wanted key is never that long.
     key: Vec<u8>,
@@ -56,6 +58,7 @@ impl MemberExtractor {
         Self {
             wanted,
             captured: Vec::new(),
+            too_long: Vec::new(),
             state: State::Start,
             key: Vec::new(),
             capturing: false,
@@ -88,6 +91,11 @@ impl MemberExtractor {
         let mut found = self.captured.iter().rev();
         let found = found.find(|captured| captured.name == name && captured.complete)?;
         Some(&found.raw)
+    }
+
+    /// Whether the object has a wanted member of that name that was too long to be captured.
+    pub fn is_too_long(&self, name: &str) -> bool {
+        self.too_long.contains(&name)
     }
 
     /// Whether one whole object was read, with nothing but space around it.
@@ -177,7 +185,8 @@ impl MemberExtractor {
             return;
         };
         if captured.raw.len().saturating_add(part.len()) > MEMBER_BYTES_MAX {
-            self.captured.pop();
+            let dropped = self.captured.pop();
+            self.too_long.extend(dropped.map(|captured| captured.name));
             self.capturing = false;
             return;
         }

@@ -1,17 +1,16 @@
 //! One meter per call: chooses how to read the answer, and says how surely it was read.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::answer::{Answer, Finality};
+use super::asked::Asked;
 use super::converse::{ConverseBody, ConverseEvents};
 use super::counts::{TokenCounts, default_write_lifetime};
+use super::families::{Billing, billing};
 use super::head::Head;
 use super::invoke::InvokeBody;
 use super::invoke_stream::InvokeEvents;
-use super::searches::search_units;
 use crate::domain::{Dimension, ModelRef, Operation, Reading, Usage, UsageReason, UsageSource};
 
 /// How an answer ended, as the exchange saw it.
@@ -34,12 +33,9 @@ pub struct Meter {
     head: Head,
     /// What cache writes count as where the answer does not split them.
     write_lifetime: Dimension,
-    /// The model answers with vectors, so that no output count is expected.
-    embeds: bool,
-    /// The model is billed by searches.
-    ranks: bool,
-    /// Search units that the request asks for.
-    searches: Option<u64>,
+    billing: Billing,
+    /// What the request asks for, where the bill depends on it.
+    asked: Option<Asked>,
     body_started: bool,
 }
 
@@ -62,21 +58,25 @@ impl Meter {
     /// and which `InvokeModel` answers are billed in other units than tokens.
     pub fn choose(operation: Operation, model: Option<&ModelRef>) -> Self {
         let base = model.and_then(|model| model.base.as_deref());
+        let billing = billing(base);
         Self {
-            form: Form::of(operation, base),
+            form: Form::of(operation, billing),
             head: Head::default(),
             write_lifetime: default_write_lifetime(base),
-            embeds: base.is_some_and(|base| base.contains("embed")),
-            ranks: operation == Operation::InvokeModel && base.is_some_and(is_ranker),
-            searches: None,
+            billing,
+            asked: None,
             body_started: false,
         }
     }
 
     /// Reads the request, where the bill depends on what it asks for.
     pub fn request(&mut self, body: &[Bytes]) {
-        if self.ranks {
-            self.searches = search_units(body);
+        if let (
+            Form::Opaque | Form::Invoke(_),
+            Billing::EmbeddingAnd(read) | Billing::Request(read),
+        ) = (&self.form, self.billing)
+        {
+            self.asked = read(body);
         }
     }
 
@@ -126,13 +126,18 @@ impl Meter {
         if matches!(self.form, Form::Free) || self.head.generated_nothing() {
             return Reading::reported(Usage::none(), "");
         }
-        if let Some(units) = self.searches
-            && self.head.status.is_none_or(|_| self.head.is_success())
+        let may_be_billed = self.head.status.is_none() || self.head.is_success();
+        if may_be_billed
+            && let Some(asked) = &self.asked
+            && !asked.text
+            && !asked.unseen
         {
-            return searched(units);
+            return Reading {
+                usage: asked.units.clone(),
+                ..from_request()
+            };
         }
-        let opaque = matches!(self.form, Form::Opaque);
-        if opaque && self.head.status.is_none() {
+        if self.head.status.is_none() && !self.bytes_tell() {
             // Tokens guessed from bytes would look like a price for images or searches.
             return Reading::missing(UsageReason::NotMetered);
         }
@@ -146,6 +151,7 @@ impl Meter {
             return Reading::missing(UsageReason::NotInAnswer);
         }
         let failed = self.failure().is_some();
+        let invokes = matches!(self.form, Form::Invoke(_));
         let (answer, headers) = match self.form {
             Form::Free | Form::Opaque => return Reading::missing(UsageReason::NotMetered),
             Form::Invoke(body) => (body.finish(), self.head.counts),
@@ -155,12 +161,24 @@ impl Meter {
         };
         let evidence = Evidence {
             complete: end == End::Complete && answer.ended_well && !failed,
-            embeds: self.embeds || answer.embeds,
+            embeds: answer.embeds
+                || matches!(self.billing, Billing::Embedding | Billing::EmbeddingAnd(_)),
             answer,
             headers,
             end,
         };
         let reading = evidence.reading(&self.write_lifetime);
+        let reading = match (self.billing, self.asked) {
+            (Billing::EmbeddingAnd(_), asked) if invokes => with_units(reading, asked.as_ref()),
+            (
+                Billing::Tokens
+                | Billing::Embedding
+                | Billing::EmbeddingAnd(_)
+                | Billing::Request(_)
+                | Billing::Opaque,
+                _,
+            ) => reading,
+        };
         Reading {
             served_tier: self.head.tier.or(reading.served_tier),
             served_latency: self.head.latency.or(reading.served_latency),
@@ -169,11 +187,36 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// Whether bytes of request and answer can stand for tokens that were not seen.
+    fn bytes_tell(&self) -> bool {
+        match (&self.form, self.billing) {
+            (Form::Opaque, _) => false,
+            (Form::Invoke(_), Billing::EmbeddingAnd(_)) => {
+                let asked = self.asked.as_ref();
+                asked.is_some_and(|asked| asked.units.is_none() && !asked.unseen)
+            }
+            (
+                Form::Free
+                | Form::Invoke(_)
+                | Form::InvokeStream(_)
+                | Form::Converse(_)
+                | Form::ConverseStream(_),
+                _,
+            ) => true,
+        }
+    }
+}
+
 impl Form {
-    fn of(operation: Operation, base: Option<&str>) -> Self {
+    fn of(operation: Operation, billing: Billing) -> Self {
         match operation {
-            Operation::InvokeModel if base.is_some_and(bills_other_units) => Self::Opaque,
-            Operation::InvokeModel => Self::Invoke(InvokeBody::new()),
+            Operation::InvokeModel => match billing {
+                Billing::Request(_) | Billing::Opaque => Self::Opaque,
+                Billing::Tokens | Billing::Embedding | Billing::EmbeddingAnd(_) => {
+                    Self::Invoke(InvokeBody::new())
+                }
+            },
             Operation::InvokeModelWithResponseStream => Self::InvokeStream(Box::default()),
             Operation::Converse => Self::Converse(ConverseBody::new()),
             Operation::ConverseStream => Self::ConverseStream(Box::default()),
@@ -190,37 +233,45 @@ impl Form {
     }
 }
 
-/// What the request asked for: no answer of a ranking model states it.
-fn searched(units: u64) -> Reading {
+/// A reading of what the request asked for, which Bedrock did not confirm.
+fn from_request() -> Reading {
     Reading {
-        usage: Usage::from_iter([(Dimension::Named(Arc::from("search_unit")), units)]),
         source: UsageSource::Estimated,
         read_from: "request",
         ..Reading::missing(UsageReason::NotInAnswer)
     }
 }
 
-/// Whether a model ranks documents.
-fn is_ranker(base: &str) -> bool {
-    base.starts_with("amazon.rerank") || base.starts_with("cohere.rerank")
-}
-
-/// Whether a model is billed by images, seconds or search units that its answer does not count,
-/// so that its token counts alone would look like a full reading and undercharge.
-fn bills_other_units(base: &str) -> bool {
-    const FAMILIES: [&str; 10] = [
-        "amazon.nova-2-multimodal-embeddings",
-        "amazon.nova-canvas",
-        "amazon.nova-reel",
-        "amazon.rerank",
-        "amazon.titan-embed-image",
-        "amazon.titan-image",
-        "cohere.rerank",
-        "luma.",
-        "stability.",
-        "twelvelabs.",
-    ];
-    FAMILIES.iter().any(|family| base.starts_with(family))
+/// The tokens of an answer together with the units of its request. Bedrock did not count those:
+/// such a reading is an estimate. Without them (seconds of audio, a request that cannot be
+/// understood) the tokens alone would look like the whole bill.
+fn with_units(reading: Reading, asked: Option<&Asked>) -> Reading {
+    let Some(asked) = asked.filter(|asked| !asked.unseen) else {
+        return Reading {
+            source: UsageSource::Missing,
+            reason: Some(UsageReason::NotMetered),
+            ..reading
+        };
+    };
+    if asked.units.is_none() {
+        return reading;
+    }
+    let mut usage = reading.usage;
+    for (unit, quantity) in asked.units.iter() {
+        usage.set(unit.clone(), quantity);
+    }
+    let (source, reason) = match reading.source {
+        UsageSource::Reported | UsageSource::Estimated => {
+            (UsageSource::Estimated, Some(UsageReason::NotInAnswer))
+        }
+        UsageSource::Missing => (UsageSource::Missing, Some(UsageReason::NotMetered)),
+    };
+    Reading {
+        usage,
+        source,
+        reason,
+        ..reading
+    }
 }
 
 /// All that is known at the end.

@@ -5,15 +5,16 @@
 //! cannot read it reports as missing with the reason, never as zero.
 
 mod answer;
+mod asked;
 mod converse;
 mod counts;
 mod estimate;
+mod families;
 mod head;
 mod invoke;
 mod invoke_stream;
 mod meter;
 mod request;
-mod searches;
 mod shapes;
 #[cfg(test)]
 mod tests;

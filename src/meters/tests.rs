@@ -7,6 +7,7 @@ use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue as Value};
 use proptest::prelude::*;
 
@@ -230,7 +231,10 @@ fn an_absent_header_is_unknown_and_never_zero() {
         base: "cohere.embed-english-v3",
         ..answer
     };
-    assert_reported(&embedding.read("{}"), "headers", "input=8");
+    let mut meter = embedding.meter();
+    meter.request(&[Bytes::from_static(br#"{"texts":["Good morning"]}"#)]);
+    meter.frame(b"{}");
+    assert_reported(&meter.finish(embedding.end), "headers", "input=8");
 }
 
 #[test]

@@ -125,8 +125,10 @@ fn check(name: &str, entry: &Entry, expect: &Value) {
         let expected = expected.unwrap_or_default();
         assert_eq!(entry.get(dimension), expected, "{name}: {dimension}");
     }
-    let units = &expect["usage"]["search_unit"];
-    let units = units.as_u64().map(|n| format!(r#"{{"search_unit":{n}}}"#));
+    let quantities = expect["usage"].as_object().unwrap().iter();
+    let units = quantities.filter(|(dimension, _)| !dimension.ends_with("_tokens"));
+    let units: Vec<_> = units.map(|(unit, n)| format!("{unit:?}:{n}")).collect();
+    let units = (!units.is_empty()).then(|| format!("{{{}}}", units.join(",")));
     assert_eq!(entry.get("units"), units.unwrap_or_default(), "{name}");
     assert_eq!(
         entry.get("usage_source"),

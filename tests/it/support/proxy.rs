@@ -82,7 +82,7 @@ impl Proxy {
     /// The value of a metric, summed over its series.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let mut client = Client::connect(self.admin);
-        client.send(b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        client.send(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
         value_of(&String::from_utf8(client.answer().body).unwrap(), name)
     }
 
