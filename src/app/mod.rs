@@ -1,9 +1,11 @@
 //! The running process: listeners, workers, wiring, shutdown.
 
 mod acceptor;
+mod callers;
 mod collector;
 mod connection;
 mod follow;
+mod keyring;
 mod outlets;
 mod pages;
 mod prefixed;
@@ -16,4 +18,5 @@ mod tls;
 mod worker;
 
 pub use follow::Load;
+pub use keyring::{master_keys, open_registry};
 pub use server::Server;

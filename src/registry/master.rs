@@ -135,6 +135,7 @@ const NOBODY: &str = "bedrock-meter nobody 1";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::KeyKind;
 
     /// 32 zero bytes.
     const ZERO: &str = "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -159,7 +160,7 @@ mod tests {
         let both = format!("{}\n{ZERO}", second.as_str());
         let keys = MasterKeys::parse(&both).unwrap();
         assert_eq!(keys.newest(), 2);
-        let id = KeyId::generate(super::super::KeyKind::Pair).unwrap();
+        let id = KeyId::generate(KeyKind::Pair).unwrap();
         assert_ne!(keys.pair_secret(1, id), keys.pair_secret(2, id));
         assert_eq!(keys.pair_secret(2, id).unwrap().len(), 40);
         assert_eq!(format!("{keys:?}"), "{1, 2}");

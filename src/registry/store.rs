@@ -295,8 +295,9 @@ impl Registry {
     /// When SQLite refuses, or a row cannot be read.
     pub fn keys(&self, tenant: Option<&TenantId>) -> Result<Vec<KeyRecord>, RegistryError> {
         let listing = RegistryError::sqlite("list the keys");
-        let sql =
-            format!("{KEY_RECORDS} WHERE ?1 IS NULL OR tenant = ?1 ORDER BY created_at DESC, id");
+        let sql = format!(
+            "{KEY_RECORDS} WHERE ?1 IS NULL OR tenant = ?1 ORDER BY created_at DESC, keys.id"
+        );
         let mut select = self.connection.prepare(&sql).map_err(&listing)?;
         let rows = select.query_map([tenant.map(TenantId::as_str)], StoredRecord::of);
         let rows: Result<Vec<_>, _> = rows.map_err(&listing)?.collect();
@@ -946,6 +947,10 @@ mod tests {
         let before = one.generation().unwrap();
         let new = new_key("acme", KeyKind::Pair);
         let made = other.create_key(&new, &masters(), "ann", NOW).unwrap();
+        let listed = |tenant: Option<&TenantId>| one.keys(tenant).unwrap().len();
+        assert_eq!(listed(None), 1);
+        assert_eq!(listed(Some(&tenant("acme"))), 1);
+        assert_eq!(listed(Some(&tenant("other"))), 0);
         assert_ne!(one.generation().unwrap(), before);
         assert!(one.load(masters()).unwrap().key(made.id).is_some());
         one.keep_job("arn:x", &tenant("acme"), NOW).unwrap();
