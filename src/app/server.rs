@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::acceptor::{Limits, accept};
 use super::callers::{CallersThread, Known};
 use super::follow::{Load, follow};
+use super::keyring::open_registry;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
 use super::reload::{Reloader, Tables, known_names};
@@ -32,7 +33,7 @@ use crate::identity::Replays;
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
 use crate::proxy::{
-    Drains, Gates, OpenSet, Service, Settlement, Settler, entry_of_lost_call, queue,
+    Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, entry_of_lost_call, queue,
 };
 use crate::relay::GatherLimits;
 use crate::telemetry::Metrics;
@@ -94,6 +95,7 @@ impl Server {
         let gates = Arc::new(Gates {
             world: ArcSwap::from_pointee(world),
             callers: ArcSwap::from_pointee(callers),
+            jobs: Arc::new(Jobs::new(open_registry(&settings)?)),
             replays: Replays::default(),
             bodies: body_limits(&settings),
             settlements,

@@ -5,6 +5,8 @@
 
 mod eventstream;
 mod json;
+mod occurs;
 
 pub use eventstream::{FRAME_BYTES_MAX, Frame, FrameKind, FrameScanner, FramingError};
 pub use json::{MEMBER_BYTES_MAX, MemberExtractor};
+pub use occurs::occurs;

@@ -8,7 +8,7 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use toml::Value;
 
-use crate::domain::{ApplicationId, Keyword, Region, Secret};
+use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret};
 use crate::telemetry::CollectorUrl;
 
 /// A type of value.
@@ -150,6 +150,12 @@ text!(
 text!(
     Region,
     "a region name, such as \"us-east-1\"",
+    |text| Self::new(text).ok(),
+    ToString::to_string
+);
+text!(
+    Glob,
+    "a pattern of visible characters, such as \"s3://bucket/*\"",
     |text| Self::new(text).ok(),
     ToString::to_string
 );

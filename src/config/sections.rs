@@ -117,6 +117,8 @@ fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
     form.within("clock_skew_max", &mut s.clock_skew_max, SECOND..=HOUR);
     form.value("allow_unsigned_payload", &mut s.allow_unsigned_payload);
     form.value("refuse_replays", &mut s.refuse_replays);
+    form.value("resources", &mut s.resources);
+    form.list("shared_resources", &mut s.shared_resources);
     form.table("aliases", |form| {
         aliases(form, "tenant", &mut s.headers.tenant);
         aliases(form, "application", &mut s.headers.application);

@@ -68,6 +68,19 @@ impl Operation {
         }
     }
 
+    /// Whether a model generates its answer.
+    pub const fn generates(self) -> bool {
+        matches!(
+            self,
+            Self::InvokeModel
+                | Self::InvokeModelWithResponseStream
+                | Self::InvokeModelWithBidirectionalStream
+                | Self::Converse
+                | Self::ConverseStream
+                | Self::StartAsyncInvoke
+        )
+    }
+
     /// The operation of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL

@@ -13,9 +13,9 @@ use super::judge::Grants;
 use super::principal::Principal;
 use super::proof::Proof;
 use super::pseudonym::{UserNames, bounded};
-use super::settings::{IdentityUnknown, Settings, TenantSettings};
+use super::settings::{IdentityUnknown, Resources, Settings, TenantSettings};
 use super::{address, ambient, headers};
-use crate::domain::{ApplicationId, BasePath, Secret, TenantId};
+use crate::domain::{ApplicationId, BasePath, Glob, Secret, TenantId};
 use crate::registry::{Callers, OnContradiction};
 
 /// What a request's body says about its caller.
@@ -53,6 +53,13 @@ impl Identity {
     /// The headers that carry tenancy; they never travel upstream.
     pub fn tenancy_headers(&self) -> &[HeaderName] {
         &self.tenancy_headers
+    }
+
+    /// What is everybody's of the account, where a caller reaches only its own; `None` where
+    /// everything is everybody's.
+    pub fn shared_resources(&self, principal: &Principal) -> Option<&[Glob]> {
+        let owned = self.settings.resources == Resources::Owned && principal.proven_by.is_some();
+        owned.then_some(self.settings.shared_resources.as_slice())
     }
 
     /// What may be kept of a client's address: it names a person as much as a user's name does.

@@ -137,8 +137,47 @@ impl Grants {
         self.each(|policy| forbidden(policy, asked))
     }
 
+    /// What the policies say of a resource of the account: it has to be listed as the caller's own
+    /// by every policy that lists any, or by the settings as everybody's.
+    pub fn judge_resource(&self, name: &str, shared: &[Glob]) -> Judgement {
+        if any(shared, name) {
+            return Judgement::default();
+        }
+        let mut listing = self
+            .policies()
+            .map(|policy| &policy.resources)
+            .filter(|list| !list.is_empty())
+            .peekable();
+        let own = listing.peek().is_some() && listing.all(|list| any(list, name));
+        if own {
+            return Judgement::default();
+        }
+        let forbidden = Some(Forbidden::Resource(name.into()));
+        let observes = |policy: &Policy| policy.enforcement == Enforcement::Observe;
+        if self.policies().any(observes) {
+            Judgement {
+                observed: forbidden,
+                ..Judgement::default()
+            }
+        } else {
+            Judgement {
+                refused: forbidden,
+                ..Judgement::default()
+            }
+        }
+    }
+
+    /// What the policies say of a model call with this guardrail, or with none.
+    pub fn judge_guardrail(&self, named: Option<&str>) -> Judgement {
+        self.each(|policy| {
+            let demanded = policy.require_guardrail.as_ref()?;
+            let has = named.is_some_and(|named| demanded.matches(named));
+            (!has).then(|| Forbidden::WithoutGuardrail(demanded.clone()))
+        })
+    }
+
     /// What the policies say, by one question to each.
-    pub(super) fn each(&self, ask: impl Fn(&Policy) -> Option<Forbidden>) -> Judgement {
+    fn each(&self, ask: impl Fn(&Policy) -> Option<Forbidden>) -> Judgement {
         let mut judgement = Judgement::default();
         for policy in self.policies() {
             let Some(forbidden) = ask(policy) else {

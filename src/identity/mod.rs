@@ -33,5 +33,7 @@ pub use proof::{Means, Proof};
 pub use proxy_protocol::{ProxyHeader, parse_proxy_v2};
 pub use replay::Replays;
 pub use session::Session;
-pub use settings::{HeaderNames, IdentityUnknown, Mode, Settings, TenantSettings, UserPolicy};
+pub use settings::{
+    HeaderNames, IdentityUnknown, Mode, Resources, Settings, TenantSettings, UserPolicy,
+};
 pub use signature::Signed;

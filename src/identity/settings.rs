@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::domain::{ApplicationId, Secret, TenantId, keywords};
+use crate::domain::{ApplicationId, Glob, Secret, TenantId, keywords};
 use crate::registry::OnContradiction;
 
 /// The identity settings.
@@ -40,6 +40,10 @@ pub struct Settings {
     pub allow_unsigned_payload: bool,
     /// Whether a signature is taken only once while it is valid.
     pub refuse_replays: bool,
+    /// Which resources of the account a proven caller reaches.
+    pub resources: Resources,
+    /// Resources of the account that are everybody's.
+    pub shared_resources: Vec<Glob>,
 }
 
 impl Default for Settings {
@@ -60,6 +64,8 @@ impl Default for Settings {
             clock_skew_max: Duration::from_mins(5),
             allow_unsigned_payload: false,
             refuse_replays: false,
+            resources: Resources::default(),
+            shared_resources: Vec::new(),
         }
     }
 }
@@ -106,6 +112,17 @@ keywords!(
         TrustedHeaders = "trusted-headers",
         /// Every caller proves who it is; names alone are never believed.
         Proven = "proven",
+    }
+);
+
+keywords!(
+    /// Which resources of the account a proven caller reaches by the proxy's credentials: buckets,
+    /// guardrails, profiles, prompts, custom models, jobs.
+    Resources {
+        /// Those that its policies list, its own jobs, and the shared ones.
+        Owned = "owned",
+        /// All that the proxy's credentials reach.
+        Shared = "shared",
     }
 );
 

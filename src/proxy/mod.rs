@@ -5,7 +5,10 @@
 //! end of each call into one entry.
 
 mod answer;
+mod check;
 mod drain;
+mod jobs;
+mod judge;
 mod live;
 mod open_set;
 mod own;
@@ -18,6 +21,7 @@ mod world;
 
 pub use answer::AnswerBody;
 pub use drain::Drains;
+pub use jobs::Jobs;
 pub use open_set::{LiveCall, OpenSet};
 pub use own::OWN_PATHS;
 pub use refusal::{Refusal, RefusalKind, Row, refusals_markdown};

@@ -13,26 +13,27 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, r
 use hyper::body::Incoming;
 
 use super::answer::{AnswerBody, Guard};
+use super::check::{Checked, check_head};
+use super::jobs::Ownership;
+use super::judge::Called;
 use super::live::{Admitted, Live};
 use super::refusal::{CALL_ID, Refusal, RefusalKind};
 use super::settings::PriceUnknown;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
 use super::skew;
 use super::world::{Gates, World};
-use crate::aws::{Plane, Scope, Signable, Signer, hex, parse_model_ref};
+use crate::aws::{Scope, Signable, Signer, hex, parse_model_ref};
 use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
     ServiceTier, Timestamp, Usage,
 };
-use crate::identity::{
-    Asked, Caller, Claims, Head, IdentityError, Principal, Proof, client_address,
-};
+use crate::identity::{Caller, Claims, Head, IdentityError, Principal, Proof, client_address};
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::registry::Callers;
 use crate::relay::{Gathered, discard, filter_answer, gather};
-use crate::routing::{Route, claimed_region, route};
+use crate::routing::{Named, Route, named};
 use crate::telemetry::Origin;
 use crate::upstream::{Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
 
@@ -141,11 +142,18 @@ impl Service {
         if principal.contradicted {
             gates.metrics.contradicted(&principal.tenant);
         }
-        let model = route
-            .model_id
-            .as_deref()
-            .map(|id| resolve_model(&world, id));
-        self.judge(&principal, &head, route.operation, model.as_ref(), region)?;
+        let named = named_where_judged(&world, &principal, &route, &headers, &gathered);
+        let model = route.model_id.as_deref().or(named.model.as_deref());
+        let model = model.map(|id| resolve_model(&world, id));
+        let operation = route.operation;
+        let called = Called {
+            operation,
+            model: model.as_ref(),
+            region,
+            named: &named,
+        };
+        self.judge(&world, &principal, &head, &called).await?;
+        let ownership = Ownership::of_call(gates, &world, &principal, operation, head.now);
         let client = head.client;
         let call = open_call(
             call_id,
@@ -183,7 +191,11 @@ impl Service {
             origin,
             begun,
         };
-        self.exchange(admission).await
+        let response = self.exchange(admission).await?;
+        match ownership {
+            Some(ownership) => ownership.show(response).await,
+            None => Ok(response),
+        }
     }
 
     /// The proof of a caller whose body is here.
@@ -207,33 +219,6 @@ impl Service {
             return Err(Refusal::from(&IdentityError::Replayed { tenant }));
         }
         Ok(proof)
-    }
-
-    /// Whether policies allow the call. What they would refuse but only observe is counted.
-    fn judge(
-        &self,
-        principal: &Principal,
-        head: &Head<'_>,
-        operation: Operation,
-        model: Option<&ModelRef>,
-        region: &Region,
-    ) -> Result<(), Refusal> {
-        let judgement = principal.grants.judge(&Asked {
-            operation,
-            model,
-            region,
-            client: head.client,
-            application: &principal.application,
-        });
-        if let Some(observed) = judgement.observed {
-            let reason = observed.kind();
-            self.gates.metrics.observed(&principal.tenant, reason);
-        }
-        let Some(what) = judgement.refused else {
-            return Ok(());
-        };
-        let tenant = principal.tenant.clone();
-        Err(Refusal::from(&IdentityError::Forbidden { tenant, what }))
     }
 
     /// A place in the settlement queue: the only point where calls wait for each other.
@@ -527,69 +512,23 @@ fn answer(mut guard: Guard, mut parts: response::Parts, call_id: CallId) -> Resp
     Response::from_parts(parts, AnswerBody::relayed(guard, length))
 }
 
-/// What a request's head says, before anything of its body is read.
-struct Checked<'a, 'h> {
-    route: Route<'a>,
-    region: &'a Region,
-    target: &'a Target,
-    caller: Caller<'h>,
-}
-
-/// Routes a request, and refuses early what need not be read.
-fn check_head<'a, 'h>(
-    world: &'a World,
-    callers: &Callers,
-    method: &http::Method,
-    uri: &'a Uri,
-    head: Head<'h>,
-) -> Result<Checked<'a, 'h>, Refusal> {
-    let route = route(method, uri.path()).map_err(|error| Refusal::from(&error))?;
-    if route.operation == Operation::InvokeModelWithBidirectionalStream {
-        let detail = "the bidirectional stream is not served";
-        return Err(Refusal::new(RefusalKind::DuplexNotServed, detail));
-    }
-    if route.base.mantle {
-        let detail = "Bedrock's second host (/mantle/) is not served";
-        return Err(Refusal::new(RefusalKind::UnknownOperation, detail));
-    }
-    let caller = world.identity.caller(head, &route.base, callers);
-    let caller = caller.map_err(|error| Refusal::from(&error))?;
-    let (region, target) = resolve_region(world, &route, head.headers, caller.region())?;
-    Ok(Checked {
-        route,
-        region,
-        target,
-        caller,
-    })
-}
-
-/// The region: of the base path, of the client's signature, of its key, or the default.
-fn resolve_region<'w>(
-    world: &'w World,
+/// What a request names, where somebody judges it: most requests need not be looked through.
+fn named_where_judged(
+    world: &World,
+    principal: &Principal,
     route: &Route<'_>,
     headers: &HeaderMap,
-    of_key: Option<&Region>,
-) -> Result<(&'w Region, &'w Target), Refusal> {
-    let named = route.base.region.as_ref().map(Region::as_str);
-    let name = named.or_else(|| claimed_region(headers));
-    let name = name.or_else(|| of_key.map(Region::as_str));
-    let region = match name {
-        Some(name) => world.targets.region(name),
-        None => Some(world.targets.default_region()),
-    };
-    let plane = if route.operation.is_control_plane() {
-        Plane::Control
+    gathered: &Gathered,
+) -> Named {
+    let mut policies = principal.grants.policies();
+    let is_judged = world.identity.shared_resources(principal).is_some()
+        || policies.any(|policy| policy.require_guardrail.is_some())
+        || route.operation == Operation::StartAsyncInvoke;
+    if is_judged {
+        named(route, headers, &gathered.pieces)
     } else {
-        Plane::Runtime
-    };
-    let target = region.and_then(|region| Some((region, world.targets.get(plane, region)?)));
-    target.ok_or_else(|| {
-        let name: String = name.unwrap_or_default().chars().take(32).collect();
-        Refusal::new(
-            RefusalKind::RegionNotServed,
-            format!("region {name:?} is not served here"),
-        )
-    })
+        Named::default()
+    }
 }
 
 fn resolve_model(world: &World, asked: &str) -> ModelRef {

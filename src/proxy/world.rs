@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tokio::sync::mpsc::Sender;
 
 use super::drain::Drains;
+use super::jobs::Jobs;
 use super::open_set::OpenSet;
 use super::settings::PriceUnknown;
 use super::settle::Settlement;
@@ -44,6 +45,8 @@ pub struct Gates {
     pub world: ArcSwap<World>,
     /// Tenants and issued keys, replaced when the registry changes.
     pub callers: ArcSwap<Callers>,
+    /// Whose asynchronous jobs are.
+    pub jobs: Arc<Jobs>,
     /// The signatures that were taken, where each may be taken only once.
     pub replays: Replays,
     /// Limits on request bodies.

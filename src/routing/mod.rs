@@ -4,11 +4,13 @@
 
 mod base_path;
 mod error;
+mod named;
 mod operation;
 mod region;
 mod route;
 
 pub use crate::domain::BasePath;
 pub use error::{Malformed, RoutingError};
+pub use named::{Named, named};
 pub use region::claimed_region;
 pub use route::{Route, route};

@@ -1,7 +1,7 @@
 //! One request from its head to its answer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) bill: BillLog,
     pub(super) requests: AtomicU64,
+    /// The asynchronous jobs that were started.
+    pub(super) jobs: Arc<Mutex<Vec<String>>>,
 }
 
 /// What will be sent if nothing fails.
@@ -59,6 +61,7 @@ pub(super) struct Exchange {
     pub(super) request: Request,
     pub(super) request_id: String,
     region: String,
+    jobs: Arc<Mutex<Vec<String>>>,
     pub(super) draws: Draws,
     pub(super) receipt: Receipt,
 }
@@ -86,6 +89,7 @@ impl Exchange {
             request,
             request_id,
             region,
+            jobs: Arc::clone(&world.jobs),
             draws: Draws::new(world.settings.seed, number),
             receipt: Receipt::new(world.bill.clone(), line),
         }
@@ -172,10 +176,17 @@ impl Exchange {
                 let model = body.get("modelId").and_then(Value::as_str);
                 let model = model.map(str::to_owned);
                 self.receipt.note(|line| line.model_id = model);
-                plain_operations::start_async_invoke(&self.region, &self.request_id)
+                let started = plain_operations::start_async_invoke(&self.region, &self.request_id);
+                let arn = started.get("invocationArn").and_then(Value::as_str);
+                let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                jobs.extend(arn.map(str::to_owned));
+                started
             }
             Operation::GetAsyncInvoke(arn) => plain_operations::get_async_invoke(arn)?,
-            Operation::ListAsyncInvokes => plain_operations::list_async_invokes(),
+            Operation::ListAsyncInvokes => {
+                let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                plain_operations::list_async_invokes(&jobs)
+            }
             Operation::ListInferenceProfiles => {
                 plain_operations::list_inference_profiles(&self.region)
             }

@@ -49,7 +49,8 @@ pub(super) fn start_async_invoke(region: &str, request_id: &str) -> Value {
 
 fn invocation_arn(region: &str, id: &str) -> String {
     let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
-    let id: String = id.chars().take(12).collect();
+    // The random end: ids of one millisecond begin alike.
+    let id: String = id.chars().skip(20).collect();
     format!("arn:aws:bedrock:{region}:123456789012:async-invoke/{id}")
 }
 
@@ -60,22 +61,27 @@ pub(super) fn get_async_invoke(arn: &str) -> Result<Value, Refusal> {
             "The provided invocation ARN is invalid.",
         ));
     }
-    Ok(json!({
+    Ok(job(arn))
+}
+
+fn job(arn: &str) -> Value {
+    json!({
         "invocationArn": arn,
         "modelArn": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-reel-v1:1",
         "status": "Completed",
         "submitTime": "2026-01-01T00:00:00Z",
         "endTime": "2026-01-01T00:02:00Z",
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://simulated-bucket"}},
-    }))
+    })
 }
 
-/// No jobs.
-pub(super) fn list_async_invokes() -> Value {
-    json!({"asyncInvokeSummaries": []})
+/// The jobs of the whole account, whoever started them.
+pub(super) fn list_async_invokes(arns: &[String]) -> Value {
+    let summaries: Vec<Value> = arns.iter().map(|arn| job(arn)).collect();
+    json!({"asyncInvokeSummaries": summaries})
 }
 
-/// The system profiles of a few models.
+/// The system profiles of a few models, and two application profiles of the account.
 pub(super) fn list_inference_profiles(region: &str) -> Value {
     let ids = [
         "us.anthropic.claude-opus-5-5",
@@ -83,13 +89,25 @@ pub(super) fn list_inference_profiles(region: &str) -> Value {
         "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
         "us.amazon.nova-pro-v1:0",
     ];
-    let summaries: Vec<Value> = ids.iter().map(|id| profile(region, id)).collect();
+    let own = ["team-a", "team-b"].map(|id| application_profile(region, id));
+    let system = ids.iter().map(|id| profile(region, id));
+    let summaries: Vec<Value> = system.chain(own).collect();
     json!({"inferenceProfileSummaries": summaries})
 }
 
 /// One profile by id or ARN.
 pub(super) fn get_inference_profile(region: &str, id: &str) -> Value {
     profile(region, id.rsplit('/').next().unwrap_or(id))
+}
+
+fn application_profile(region: &str, id: &str) -> Value {
+    let arn = format!("arn:aws:bedrock:{region}:123456789012:application-inference-profile/{id}");
+    let mut profile = profile(region, id);
+    if let Some(members) = profile.as_object_mut() {
+        members.insert("type".to_owned(), "APPLICATION".into());
+        members.insert("inferenceProfileArn".to_owned(), arn.into());
+    }
+    profile
 }
 
 fn profile(region: &str, id: &str) -> Value {

@@ -44,6 +44,7 @@ pub async fn start(settings: Settings) -> Result<Running, SimulatorError> {
         settings,
         bill,
         requests: AtomicU64::new(0),
+        jobs: Arc::default(),
     });
     let (stop, tasks) = (running.stop.clone(), running.tasks.clone());
     running.tasks.spawn(accept(listener, world, stop, tasks));

@@ -107,7 +107,7 @@ const ROOMS: [Room; 20] = [
     Room::new(
         2,
         "routing",
-        only(&["domain", "aws"]),
+        only(&["domain", "codec", "aws"]),
         "what is being called",
     ),
     Room::new(

@@ -173,10 +173,10 @@ fn an_open_road_is_green_and_causes_no_charge() {
     report.expect(
         "models",
         "ok",
-        "3 models on demand and 4 inference profiles",
+        "3 models on demand and 6 inference profiles",
         "null",
     );
-    report.expect("prices", "warning", "6 of 7", "price_unknown");
+    report.expect("prices", "warning", "6 of 9", "price_unknown");
     assert_eq!(
         report.check("prices")["details"],
         serde_json::json!(["example.unpriced-model-v1:0"])

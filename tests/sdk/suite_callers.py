@@ -345,6 +345,120 @@ class Refused(unittest.TestCase):
         self.assertEqual(1, observed)
 
 
+TEAMS = """
+[tenants.a.policy]
+resources = ["s3://a-bucket/*", "*guardrail/a", "*/team-a"]
+[tenants.b.policy]
+resources = ["s3://b-bucket/*"]
+[tenants.guarded.policy]
+resources = ["*"]
+require_guardrail = "*guardrail/a"
+[keys.a]
+tenant = "a"
+[keys.b]
+tenant = "b"
+[keys.guarded]
+tenant = "guarded"
+"""
+ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012"
+
+
+class Owned(unittest.TestCase):
+    """Nobody reaches another's things through the credentials that all share."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.workspace = cls.enterClassContext(Workspace())
+        cls.simulator = cls.workspace.simulator()
+        cls.proxy = cls.workspace.proxy(
+            cls.simulator.url, identity={**PROVEN, "shared_resources": ["*guardrail/everybodys"]})
+        file = cls.workspace.path / "teams.toml"
+        file.write_text(TEAMS)
+        issued = json.JSONDecoder()
+        text, cls.clients = cls.proxy.command("keys", "apply", file, "--output", "json"), {}
+        while text.strip():
+            key, end = issued.raw_decode(text.lstrip())
+            text = text.lstrip()[end:]
+            client = clients.boto3_client(cls.proxy.url)
+            client._request_signer._credentials = botocore.credentials.Credentials(
+                key["id"], key["secret_access_key"])
+            cls.clients[key["tenant"]] = client
+        cls.proxy.wait_for_callers()
+
+    def start(self, client, bucket="s3://a-bucket/out", model="amazon.nova-reel-v1:0", **model_input):
+        output = {"s3OutputDataConfig": {"s3Uri": bucket}}
+        return client.start_async_invoke(modelId=model, modelInput=model_input, outputDataConfig=output)
+
+    def denied(self, call, kind="resource_not_allowed"):
+        before = len(self.simulator.served())
+        with self.assertRaises(Exception) as raised:
+            call()
+        answer = raised.exception.response["ResponseMetadata"]["HTTPHeaders"]
+        self.assertEqual(kind, answer["x-bedrock-meter-error"], raised.exception)
+        self.assertEqual(before, len(self.simulator.served()), "it reached Bedrock")
+
+    def test_a_job_is_its_tenants(self):
+        a, b = self.clients["a"], self.clients["b"]
+        mine = self.start(a)["invocationArn"]
+        other = self.start(b, "s3://b-bucket/out")["invocationArn"]
+        self.assertEqual("Completed", a.get_async_invoke(invocationArn=mine)["status"])
+        self.denied(lambda: b.get_async_invoke(invocationArn=mine))
+        self.denied(lambda: a.get_async_invoke(invocationArn=f"{ACCOUNT}:async-invoke/unknown12345"))
+        listed = [[job["invocationArn"] for job in client.list_async_invokes()["asyncInvokeSummaries"]]
+                  for client in (a, b)]
+        self.assertEqual([[mine], [other]], listed)
+
+    def test_a_bucket_is_its_tenants(self):
+        a = self.clients["a"]
+        self.denied(lambda: self.start(a, "s3://b-bucket/out"))
+        self.denied(lambda: self.start(a, "s3://a-bucket-of-another/out"))
+        video = {"s3Location": {"uri": "s3://b-bucket/film.mp4"}}
+        self.denied(lambda: self.start(a, image=video))
+        message = {"role": "user", "content": [{"video": {"format": "mp4", "source": video}}]}
+        self.denied(lambda: a.converse(modelId=MODEL, messages=[message]))
+        text = {"role": "user", "content": [{"text": "s3://b-bucket/film.mp4"}]}
+        a.converse(modelId=MODEL, messages=[text])
+
+    def test_profiles_models_and_guardrails_are_their_tenants(self):
+        a, b = self.clients["a"], self.clients["b"]
+        profile = f"{ACCOUNT}:application-inference-profile/team-a"
+        a.converse(modelId=profile, messages=clients.CONVERSE)
+        self.denied(lambda: b.converse(modelId=profile, messages=clients.CONVERSE))
+        for kind in ("provisioned-model/x", "custom-model-deployment/x", "imported-model/x", "prompt/X:1"):
+            self.denied(lambda: a.converse(modelId=f"{ACCOUNT}:{kind}", messages=clients.CONVERSE))
+        guardrail = lambda name: {"guardrailIdentifier": f"{ACCOUNT}:guardrail/{name}", "guardrailVersion": "1"}
+        for name in ("a", "everybodys"):
+            a.converse(modelId=MODEL, messages=clients.CONVERSE, guardrailConfig=guardrail(name))
+        self.denied(lambda: b.converse(
+            modelId=MODEL, messages=clients.CONVERSE, guardrailConfig=guardrail("a")))
+        self.denied(lambda: b.apply_guardrail(
+            guardrailIdentifier=f"{ACCOUNT}:guardrail/a", guardrailVersion="1", source="INPUT", content=[]))
+
+    def test_a_guardrail_that_is_demanded_has_to_be_named(self):
+        guarded = self.clients["guarded"]
+        ask = {"modelId": MODEL, "messages": clients.CONVERSE}
+        self.denied(lambda: guarded.converse(**ask), "guardrail_required")
+        other = {"guardrailIdentifier": f"{ACCOUNT}:guardrail/b", "guardrailVersion": "1"}
+        self.denied(lambda: guarded.converse(**ask, guardrailConfig=other), "guardrail_required")
+        guarded.converse(**ask, guardrailConfig={**other, "guardrailIdentifier": f"{ACCOUNT}:guardrail/a"})
+        body = json.dumps(clients.CLAUDE)
+        self.denied(lambda: guarded.invoke_model(modelId=MODEL, body=body), "guardrail_required")
+        guarded.invoke_model(modelId=MODEL, body=body, guardrailVersion="1",
+                             guardrailIdentifier=f"{ACCOUNT}:guardrail/a")
+
+    def test_the_list_of_profiles_shows_ones_own_and_awss(self):
+        path = "/inference-profiles"
+        for tenant, own in (("a", {"team-a"}), ("b", set())):
+            credentials = self.clients[tenant]._request_signer._credentials
+            key = (credentials.access_key, credentials.secret_key)
+            headers = clients.signed("GET", self.proxy.url + path, key=key)
+            status, _, body = clients.exchange(self.proxy.url, "GET", path, headers)
+            self.assertEqual(200, status, body)
+            names = {p["inferenceProfileId"] for p in json.loads(body)["inferenceProfileSummaries"]}
+            self.assertEqual(own, names & {"team-a", "team-b"})
+            self.assertIn("us.amazon.nova-pro-v1:0", names)
+
+
 class Rotation(unittest.TestCase):
     """Keys end and master keys change while calls go on."""
 
