@@ -1,7 +1,8 @@
-//! What a request asks for that its answer does not count: search units, images.
+//! What a request asks for that its answer does not count: search units, images, texts.
 //!
 //! Only models whose bill depends on it have their request read (`families`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,10 +17,18 @@ use crate::domain::{Dimension, Usage};
 pub(super) struct Asked {
     /// The quantities besides the tokens of texts.
     pub(super) units: Usage,
-    /// There is text, whose tokens the answer is to state.
-    pub(super) text: bool,
+    /// Characters of its texts, whose tokens the answer is to state; `None` where there is no text.
+    pub(super) characters: Option<u64>,
     /// There is audio or video: its seconds cannot be seen, neither here nor in the answer.
     pub(super) unseen: bool,
+}
+
+impl Asked {
+    /// Tokens that the texts probably have, where the answer does not say.
+    pub(super) fn tokens(&self) -> Option<u64> {
+        let characters = self.characters?;
+        Some(characters.div_ceil(CHARACTERS_PER_TOKEN))
+    }
 }
 
 /// Rerank: one query with up to a hundred documents is a unit. Documents of more than some 500
@@ -37,12 +46,16 @@ pub(super) fn searches(body: &[Bytes]) -> Option<Asked> {
 /// Titan Multimodal Embeddings: an image where `inputImage` is present (bedrock.md 3.3).
 pub(super) fn titan_image(body: &[Bytes]) -> Option<Asked> {
     let members = members(body, &["inputText", "inputImage"]);
-    let has = |name| members.member(name).is_some_and(|raw| raw != b"null");
+    let member = |name| members.member(name).filter(|raw| *raw != b"null");
     // An image of more than the extractor holds is no member; Bedrock takes 25 MB (5 MB decoded).
-    let image = has("inputImage") || members.is_too_long("inputImage");
+    let image = member("inputImage").is_some() || members.is_too_long("inputImage");
+    let text: Option<Text<'_>> = match member("inputText") {
+        Some(raw) => Some(serde_json::from_slice(raw).ok()?),
+        None => None,
+    };
     members.is_complete().then(|| Asked {
         units: units_of("input_image", usize::from(image)),
-        text: has("inputText"),
+        characters: text.map(|text| text.characters()),
         unseen: false,
     })
 }
@@ -50,37 +63,40 @@ pub(super) fn titan_image(body: &[Bytes]) -> Option<Asked> {
 /// Cohere Embed: `texts`, `images`, and from version 4 `inputs` that mix both (bedrock.md 3.5).
 pub(super) fn cohere_embed(body: &[Bytes]) -> Option<Asked> {
     #[derive(Deserialize)]
-    struct Input {
-        content: Vec<Part>,
+    struct Input<'a> {
+        #[serde(borrow)]
+        content: Vec<Part<'a>>,
     }
     #[derive(Deserialize)]
-    struct Part {
+    struct Part<'a> {
         #[serde(rename = "type")]
         kind: String,
+        #[serde(borrow)]
+        text: Option<Text<'a>>,
     }
     let members = members(body, &["texts", "images", "inputs"]);
-    let list = |name| match members.member(name) {
-        Some(raw) => serde_json::from_slice::<Option<Vec<IgnoredAny>>>(raw)
-            .ok()
-            .map(|items| items.map_or(0, |items| items.len())),
-        None => (!members.is_too_long(name)).then_some(0),
-    };
-    let mixed = match members.member("inputs") {
-        Some(raw) => serde_json::from_slice::<Option<Vec<Input>>>(raw)
-            .ok()?
-            .unwrap_or_default(),
-        None if members.is_too_long("inputs") => return None,
-        None => Vec::new(),
-    };
+    let texts: Vec<Text<'_>> = list(&members, "texts")?;
+    let images: Vec<IgnoredAny> = list(&members, "images")?;
+    let mixed: Vec<Input<'_>> = list(&members, "inputs")?;
     let parts = || mixed.iter().flat_map(|input| &input.content);
     let mixed_images = parts().filter(|part| part.kind == "image_url").count();
-    let mixed_texts = parts().any(|part| part.kind == "text");
-    let images = list("images")?.saturating_add(mixed_images);
+    let mixed_texts = parts().filter_map(|part| part.text.as_ref());
     Some(Asked {
-        units: units_of("input_image", images),
-        text: list("texts")? > 0 || mixed_texts,
+        units: units_of("input_image", images.len().saturating_add(mixed_images)),
+        characters: characters_of(texts.iter().chain(mixed_texts)),
         unseen: false,
     })
+}
+
+/// The items of a member that is a list, none where it is absent or `null`.
+fn list<'a, T: Deserialize<'a>>(members: &'a MemberExtractor, name: &str) -> Option<Vec<T>> {
+    match members.member(name) {
+        Some(raw) => {
+            let items: Option<Vec<T>> = serde_json::from_slice(raw).ok()?;
+            Some(items.unwrap_or_default())
+        }
+        None => (!members.is_too_long(name)).then(Vec::new),
+    }
 }
 
 /// Nova Multimodal Embeddings, `SINGLE_EMBEDDING`: one text, image, audio or video
@@ -88,7 +104,7 @@ pub(super) fn cohere_embed(body: &[Bytes]) -> Option<Asked> {
 pub(super) fn nova_embedding(body: &[Bytes]) -> Option<Asked> {
     let members = members(body, &["singleEmbeddingParams"]);
     let parameters = members.member("singleEmbeddingParams")?;
-    let parameters: NovaParameters = serde_json::from_slice(parameters).ok()?;
+    let parameters: NovaParameters<'_> = serde_json::from_slice(parameters).ok()?;
     let NovaParameters {
         text,
         image,
@@ -102,23 +118,45 @@ pub(super) fn nova_embedding(body: &[Bytes]) -> Option<Asked> {
     };
     Some(Asked {
         units: units_of(unit, usize::from(image.is_some())),
-        text: text.is_some(),
+        characters: characters_of(text.iter().map(|text| &text.value)),
         unseen: audio.is_some() || video.is_some(),
     })
 }
 
 #[derive(Deserialize)]
-struct NovaParameters {
-    text: Option<IgnoredAny>,
+struct NovaParameters<'a> {
+    #[serde(borrow)]
+    text: Option<NovaText<'a>>,
     image: Option<NovaImage>,
     audio: Option<IgnoredAny>,
     video: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
+struct NovaText<'a> {
+    #[serde(borrow, default)]
+    value: Text<'a>,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NovaImage {
     detail_level: Option<String>,
+}
+
+/// A text of the request, copied only where it has escapes.
+#[derive(Default, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Text<'_> {
+    fn characters(&self) -> u64 {
+        u64::try_from(self.0.chars().count()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Characters of all texts; `None` of none.
+fn characters_of<'a>(texts: impl Iterator<Item = &'a Text<'a>>) -> Option<u64> {
+    texts.map(Text::characters).reduce(u64::saturating_add)
 }
 
 fn members(body: &[Bytes], wanted: &'static [&'static str]) -> MemberExtractor {
@@ -138,6 +176,9 @@ fn units_of(name: &str, units: usize) -> Usage {
 /// Documents of one search unit (Bedrock pricing page, footnote to Rerank).
 const DOCUMENTS_PER_UNIT: usize = 100;
 
+/// About four characters of text make a token.
+const CHARACTERS_PER_TOKEN: u64 = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,22 +186,21 @@ mod tests {
 
     type Units = Vec<(String, u64)>;
 
-    /// Units, whether there is text, whether something cannot be seen.
-    fn read(how: ReadRequest, body: &str) -> Option<(Units, bool, bool)> {
+    /// Units, characters of text, whether something cannot be seen.
+    fn read(how: ReadRequest, body: &str) -> Option<(Units, Option<u64>, bool)> {
         let pieces = body.as_bytes().chunks(7).map(Bytes::copy_from_slice);
         let asked = how(&pieces.collect::<Vec<_>>())?;
         let units = asked.units.iter();
         let units = units.map(|(unit, n)| (unit.name().to_owned(), n));
-        Some((units.collect(), asked.text, asked.unseen))
+        Some((units.collect(), asked.characters, asked.unseen))
     }
 
-    fn check(how: ReadRequest, body: &str, units: &[(&str, u64)], text: bool) {
+    /// `characters` of 0: there is no text.
+    fn check(how: ReadRequest, body: &str, units: &[(&str, u64)], characters: u64) {
         let units = units.iter().map(|(unit, n)| ((*unit).to_owned(), *n));
-        assert_eq!(
-            read(how, body),
-            Some((units.collect(), text, false)),
-            "{body}"
-        );
+        let characters = (characters > 0).then_some(characters);
+        let expected = Some((units.collect(), characters, false));
+        assert_eq!(read(how, body), expected, "{body}");
     }
 
     #[test]
@@ -168,48 +208,59 @@ mod tests {
         for (documents, units) in [(1, 1), (100, 1), (101, 2)] {
             let documents = vec![r#""a,b]""#; documents].join(",");
             let body = format!(r#"{{"query":"q","documents":[{documents}],"top_n":1}}"#);
-            check(searches, &body, &[("search_unit", units)], false);
+            check(searches, &body, &[("search_unit", units)], 0);
         }
         assert_eq!(read(searches, "{}"), None);
     }
 
     #[test]
     fn titan_asks_for_an_image_where_one_is_present() {
-        check(titan_image, r#"{"inputText":"a"}"#, &[], true);
+        check(titan_image, r#"{"inputText":"a"}"#, &[], 1);
         let both = r#"{"inputText":"a","inputImage":"aGk="}"#;
-        check(titan_image, both, &[("input_image", 1)], true);
+        check(titan_image, both, &[("input_image", 1)], 1);
         check(
             titan_image,
             r#"{"inputImage":"aGk="}"#,
             &[("input_image", 1)],
-            false,
+            0,
         );
         check(
             titan_image,
             r#"{"inputText":"a","inputImage":null}"#,
             &[],
-            true,
+            1,
         );
         let large = format!(r#"{{"inputImage":"{}"}}"#, "A".repeat(2_000_000));
-        check(titan_image, &large, &[("input_image", 1)], false);
+        check(titan_image, &large, &[("input_image", 1)], 0);
         assert_eq!(read(titan_image, r#"{"inputText":"a""#), None);
     }
 
     #[test]
     fn cohere_images_are_counted_in_both_forms() {
-        check(cohere_embed, r#"{"texts":["a","b"]}"#, &[], true);
+        check(cohere_embed, r#"{"texts":["a\u00e9","\n"]}"#, &[], 3);
         check(
             cohere_embed,
             r#"{"images":["x","y"]}"#,
             &[("input_image", 2)],
-            false,
+            0,
         );
-        let mixed = r#"{"inputs":[{"content":[{"type":"text","text":"a"},
+        let mixed = r#"{"inputs":[{"content":[{"type":"text","text":"abc"},
             {"type":"image_url","image_url":{"url":"data:"}}]}]}"#;
-        check(cohere_embed, mixed, &[("input_image", 1)], true);
+        check(cohere_embed, mixed, &[("input_image", 1)], 3);
         assert_eq!(read(cohere_embed, r#"{"images":7}"#), None);
         let large = format!(r#"{{"images":["{}"]}}"#, "A".repeat(2_000_000));
         assert_eq!(read(cohere_embed, &large), None, "too long to be counted");
+    }
+
+    #[test]
+    fn four_characters_are_about_a_token() {
+        for (characters, tokens) in [(None, None), (Some(0), Some(0)), (Some(9), Some(3))] {
+            let asked = Asked {
+                characters,
+                ..Asked::default()
+            };
+            assert_eq!(asked.tokens(), tokens);
+        }
     }
 
     #[test]
@@ -217,21 +268,13 @@ mod tests {
         let body = |what: &str| {
             format!(r#"{{"taskType":"SINGLE_EMBEDDING","singleEmbeddingParams":{{{what}}}}}"#)
         };
-        check(nova_embedding, &body(r#""text":{"value":"a"}"#), &[], true);
+        check(nova_embedding, &body(r#""text":{"value":"a"}"#), &[], 1);
         let image = body(r#""image":{"format":"png","source":{"bytes":"aGk="}}"#);
-        check(nova_embedding, &image, &[("input_image", 1)], false);
+        check(nova_embedding, &image, &[("input_image", 1)], 0);
         let document = body(r#""image":{"detailLevel":"DOCUMENT_IMAGE"}"#);
-        check(
-            nova_embedding,
-            &document,
-            &[("input_image_document", 1)],
-            false,
-        );
+        check(nova_embedding, &document, &[("input_image_document", 1)], 0);
         let video = body(r#""video":{"format":"mp4"}"#);
-        assert_eq!(
-            read(nova_embedding, &video),
-            Some((Vec::new(), false, true))
-        );
+        assert_eq!(read(nova_embedding, &video), Some((Vec::new(), None, true)));
         assert_eq!(
             read(nova_embedding, r#"{"taskType":"SEGMENTED_EMBEDDING"}"#),
             None
