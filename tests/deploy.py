@@ -333,9 +333,18 @@ def iam():
             assert ("Principal" in statement) == name.endswith("vpce"), f"{name}: Principal"
     scp = json.dumps(policies["deny-direct"])
     assert len(scp) <= 5120, "the limit of a service control policy"
+    ways = {f"bedrock:{name}" for name in known_invocations(session)}
+    (denied,) = policies["deny-direct"]["Statement"]
+    assert ways <= set(denied["Action"]), ways - set(denied["Action"])
     allowed = {action for s in policies["proxy-policy"]["Statement"] for action in s["Action"]}
     assert not [action for action in allowed if "*" in action], "least privilege names each action"
     assert '"Effect": "Deny"' in scp and '"Allow"' not in scp
+
+
+def known_invocations(session):
+    """The operations that call a model with rights of their own; Converse and async calls use InvokeModel's."""
+    names = session.get_service_model("bedrock-runtime").operation_names
+    return [name for name in names if name.startswith("InvokeModel")]
 
 
 def systemd():
