@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::codec::MemberExtractor;
 use crate::domain::{Dimension, Usage};
@@ -26,21 +27,40 @@ pub(super) struct Asked {
 impl Asked {
     /// Tokens that the texts probably have, where the answer does not say.
     pub(super) fn tokens(&self) -> Option<u64> {
-        let characters = self.characters?;
-        Some(characters.div_ceil(CHARACTERS_PER_TOKEN))
+        self.characters.map(tokens_of)
     }
 }
 
-/// Rerank: one query with up to a hundred documents is a unit. Documents of more than some 500
-/// tokens count as several, which bytes cannot tell: the count is an estimate and says so.
+const fn tokens_of(characters: u64) -> u64 {
+    characters.div_ceil(CHARACTERS_PER_TOKEN)
+}
+
+/// Rerank: one query with up to a hundred documents is a unit. A document that together with the
+/// query is longer than 500 tokens counts as several. Tokens can only be told from characters:
+/// the count is an estimate and says so.
 pub(super) fn searches(body: &[Bytes]) -> Option<Asked> {
-    let members = members(body, &["documents"]);
-    let documents: Vec<IgnoredAny> = serde_json::from_slice(members.member("documents")?).ok()?;
-    let units = documents.len().div_ceil(DOCUMENTS_PER_UNIT).max(1);
+    let members = members(body, &["query", "documents"]);
+    let query: Text<'_> = serde_json::from_slice(members.member("query")?).ok()?;
+    let documents: Vec<&RawValue> = serde_json::from_slice(members.member("documents")?).ok()?;
+    let room = TOKENS_PER_DOCUMENT.saturating_sub(tokens_of(query.characters()));
+    let parts = documents.into_iter().map(|document| {
+        let tokens = tokens_of(document_characters(document));
+        tokens.div_ceil(room.max(1)).max(1)
+    });
+    let units = parts
+        .fold(0, u64::saturating_add)
+        .div_ceil(DOCUMENTS_PER_UNIT);
     Some(Asked {
-        units: units_of("search_unit", units),
+        units: units_of("search_unit", units.max(1)),
         ..Asked::default()
     })
+}
+
+/// A document is a text, or an object of which all is ranked.
+fn document_characters(document: &RawValue) -> u64 {
+    let text = serde_json::from_str::<Text<'_>>(document.get());
+    let text = text.unwrap_or_else(|_object| Text(Cow::Borrowed(document.get())));
+    text.characters()
 }
 
 /// Titan Multimodal Embeddings: an image where `inputImage` is present (bedrock.md 3.3).
@@ -54,7 +74,7 @@ pub(super) fn titan_image(body: &[Bytes]) -> Option<Asked> {
         None => None,
     };
     members.is_complete().then(|| Asked {
-        units: units_of("input_image", usize::from(image)),
+        units: units_of("input_image", u64::from(image)),
         characters: text.map(|text| text.characters()),
         unseen: false,
     })
@@ -81,8 +101,9 @@ pub(super) fn cohere_embed(body: &[Bytes]) -> Option<Asked> {
     let parts = || mixed.iter().flat_map(|input| &input.content);
     let mixed_images = parts().filter(|part| part.kind == "image_url").count();
     let mixed_texts = parts().filter_map(|part| part.text.as_ref());
+    let images = u64::try_from(images.len().saturating_add(mixed_images));
     Some(Asked {
-        units: units_of("input_image", images.len().saturating_add(mixed_images)),
+        units: units_of("input_image", images.unwrap_or(u64::MAX)),
         characters: characters_of(texts.iter().chain(mixed_texts)),
         unseen: false,
     })
@@ -117,7 +138,7 @@ pub(super) fn nova_embedding(body: &[Bytes]) -> Option<Asked> {
         Some(_) | None => "input_image",
     };
     Some(Asked {
-        units: units_of(unit, usize::from(image.is_some())),
+        units: units_of(unit, u64::from(image.is_some())),
         characters: characters_of(text.iter().map(|text| &text.value)),
         unseen: audio.is_some() || video.is_some(),
     })
@@ -167,14 +188,16 @@ fn members(body: &[Bytes], wanted: &'static [&'static str]) -> MemberExtractor {
     members
 }
 
-fn units_of(name: &str, units: usize) -> Usage {
-    let units = u64::try_from(units).unwrap_or(u64::MAX);
+fn units_of(name: &str, units: u64) -> Usage {
     let known = (units > 0).then(|| (Dimension::Named(Arc::from(name)), units));
     Usage::from_iter(known)
 }
 
 /// Documents of one search unit (Bedrock pricing page, footnote to Rerank).
-const DOCUMENTS_PER_UNIT: usize = 100;
+const DOCUMENTS_PER_UNIT: u64 = 100;
+
+/// Tokens of query and document together, up to which it counts as one (the same footnote).
+const TOKENS_PER_DOCUMENT: u64 = 500;
 
 /// About four characters of text make a token.
 const CHARACTERS_PER_TOKEN: u64 = 4;
@@ -211,6 +234,21 @@ mod tests {
             check(searches, &body, &[("search_unit", units)], 0);
         }
         assert_eq!(read(searches, "{}"), None);
+    }
+
+    #[test]
+    fn a_long_document_counts_as_several_and_the_query_takes_its_room() {
+        // A query of 400 characters leaves 400 of the 500 tokens: 1,600 characters.
+        let query = "q".repeat(400);
+        for (characters, units) in [(1_600, 1), (1_601, 2), (3_201, 3)] {
+            let document = "d".repeat(characters);
+            let object = format!(r#"["{}"]"#, "d".repeat(characters - 4));
+            for document in [format!("\"{document}\""), object] {
+                let documents = vec![document; 100].join(",");
+                let body = format!(r#"{{"query":"{query}","documents":[{documents}]}}"#);
+                check(searches, &body, &[("search_unit", units)], 0);
+            }
+        }
     }
 
     #[test]
