@@ -18,16 +18,18 @@ use crate::domain::{Dimension, Usage};
 pub(super) struct Asked {
     /// The quantities besides the tokens of texts.
     pub(super) units: Usage,
-    /// Characters of its texts, whose tokens the answer is to state; `None` where there is no text.
+    /// Characters of its texts, whose tokens the answer is to state; `None` where there is no text,
+    /// 0 where it is not in the request itself.
     pub(super) characters: Option<u64>,
     /// There is audio or video: its seconds cannot be seen, neither here nor in the answer.
     pub(super) unseen: bool,
 }
 
 impl Asked {
-    /// Tokens that the texts probably have, where the answer does not say.
+    /// Tokens that the texts probably have, where the answer does not say; `None` where none is seen.
     pub(super) fn tokens(&self) -> Option<u64> {
-        self.characters.map(tokens_of)
+        let seen = self.characters.filter(|characters| *characters > 0);
+        seen.map(tokens_of)
     }
 }
 
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     fn four_characters_are_about_a_token() {
-        for (characters, tokens) in [(None, None), (Some(0), Some(0)), (Some(9), Some(3))] {
+        for (characters, tokens) in [(None, None), (Some(0), None), (Some(9), Some(3))] {
             let asked = Asked {
                 characters,
                 ..Asked::default()
@@ -307,6 +309,9 @@ mod tests {
             format!(r#"{{"taskType":"SINGLE_EMBEDDING","singleEmbeddingParams":{{{what}}}}}"#)
         };
         check(nova_embedding, &body(r#""text":{"value":"a"}"#), &[], 1);
+        let elsewhere = body(r#""text":{"source":{"s3Location":{"uri":"s3://b/k"}}}"#);
+        let expected = Some((Vec::new(), Some(0), false));
+        assert_eq!(read(nova_embedding, &elsewhere), expected);
         let image = body(r#""image":{"format":"png","source":{"bytes":"aGk="}}"#);
         check(nova_embedding, &image, &[("input_image", 1)], 0);
         let document = body(r#""image":{"detailLevel":"DOCUMENT_IMAGE"}"#);

@@ -238,18 +238,19 @@ fn from_request() -> Reading {
 
 /// The tokens of an answer together with the units of its request. Bedrock did not count those:
 /// such a reading is an estimate, and so are the tokens of texts where no header states them.
-/// Without them (seconds of audio, a request that cannot be understood) the tokens alone would
-/// look like the whole bill.
+/// Without them (seconds of audio, a text that is elsewhere, a request that cannot be understood)
+/// what is left would look like the whole bill.
 fn with_asked(reading: Reading, asked: Option<&Asked>) -> Reading {
-    let Some(asked) = asked.filter(|asked| !asked.unseen) else {
+    let counted = reading.source == UsageSource::Reported;
+    let unreadable = reading.reason == Some(UsageReason::Unreadable);
+    let asked = asked.filter(|asked| !asked.unseen && (counted || asked.tokens().is_some()));
+    let Some(asked) = asked else {
         return Reading {
             source: UsageSource::Missing,
             reason: Some(UsageReason::NotMetered),
             ..reading
         };
     };
-    let counted = reading.source == UsageSource::Reported;
-    let unreadable = reading.reason == Some(UsageReason::Unreadable);
     if unreadable || (counted && asked.units.is_none()) {
         return reading;
     }

@@ -271,6 +271,28 @@ fn an_embedding_without_a_count_is_estimated_from_the_characters_of_its_request(
 }
 
 #[test]
+fn a_text_that_is_not_in_the_request_is_not_zero() {
+    let answer = Answer {
+        base: "amazon.nova-2-multimodal-embeddings-v1:0",
+        ..Answer::of(Operation::InvokeModel)
+    };
+    let request =
+        br#"{"singleEmbeddingParams":{"text":{"source":{"s3Location":{"uri":"s3://b/k"}}}}}"#;
+    let headers = [("x-amzn-bedrock-input-token-count", "8")];
+    for headers in [&headers[..], &[]] {
+        let mut meter = Answer { headers, ..answer }.meter();
+        meter.request(&[Bytes::from_static(request)]);
+        meter.frame(b"{}");
+        let reading = meter.finish(End::Complete);
+        if headers.is_empty() {
+            assert_missing(&reading, UsageReason::NotMetered, "");
+        } else {
+            assert_reported(&reading, "headers", "input=8");
+        }
+    }
+}
+
+#[test]
 fn an_embedding_that_was_not_seen_has_generated_nothing() {
     let model = model("amazon.titan-embed-text-v2:0");
     let reading = Meter::choose(Operation::InvokeModel, Some(&model)).finish(End::NoAnswer);
