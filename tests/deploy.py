@@ -37,6 +37,8 @@ KUBERNETES = "1.33"
 sys.path.insert(0, str(ROOT / "tests/sdk"))
 import harness  # noqa: E402
 
+TERRAFORM = json.loads((ROOT / "tests/terraform-schema.json").read_text())
+META_ARGUMENTS = {"for_each", "count", "depends_on", "lifecycle", "provider"}
 DASHBOARDS = sorted((ROOT / "grafana/dashboards").glob("*.json"))
 RULES = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
 
@@ -259,6 +261,8 @@ def terraform():
             for block in parsed.get(kind, []):
                 for type_name, named in block.items():
                     blocks[kind] |= {f"{unquoted(type_name)}.{unquoted(name)}" for name in named}
+                    for body in named.values():
+                        provider_takes(body, TERRAFORM[f"{kind}.{unquoted(type_name)}"], type_name, META_ARGUMENTS)
         blocks["variable"] |= {unquoted(name) for block in parsed.get("variable", []) for name in block}
     assert set(re.findall(r"\bvar\.(\w+)", text)) == blocks["variable"], "variables declared and used"
     assert set(re.findall(r"\bdata\.(aws_\w+\.\w+)", text)) == blocks["data"], "data declared and used"
@@ -271,7 +275,31 @@ def terraform():
         assert done.returncode == 0, done.stdout
     else:
         print("left out: terraform fmt, as there is no terraform here")
-    print("left out: terraform validate, as the AWS provider is in no package registry")
+    print("left out: terraform validate, as the AWS provider is in no package registry; held against its schema instead")
+
+
+def provider_takes(body, arguments, place, also=frozenset()):
+    """A block gives what the provider demands and nothing that it does not know (`terraform-schema.json`)."""
+    given = {name: value for name, value in body.items() if not name.startswith("__")}
+    assert not given.keys() - arguments.keys() - also, f"{place}: {given.keys() - arguments.keys()} unknown"
+    demanded = {name for name, argument in arguments.items() if argument["required"]}
+    assert demanded <= given.keys(), f"{place}: {demanded - given.keys()} missing"
+    for name, value in given.items():
+        within = arguments.get(name, {}).get("within")
+        for one in value if within and isinstance(value, list) else ():
+            provider_takes(one, within, f"{place}.{name}")
+
+
+def terraform_mistakes_are_seen():
+    arguments = TERRAFORM["resource.aws_lb_listener"]
+    good = {"load_balancer_arn": "x", "default_action": [{"type": "forward"}]}
+    provider_takes(good, arguments, "listener")
+    for bad in (good | {"tcp_idle_seconds": 1}, good | {"default_action": [{"kind": "forward"}]}, {"port": 1}):
+        try:
+            provider_takes(bad, arguments, "listener")
+        except AssertionError:
+            continue
+        raise AssertionError(f"{bad} was taken")
 
 
 def unquoted(name):
@@ -305,9 +333,18 @@ def iam():
             assert ("Principal" in statement) == name.endswith("vpce"), f"{name}: Principal"
     scp = json.dumps(policies["deny-direct"])
     assert len(scp) <= 5120, "the limit of a service control policy"
+    ways = {f"bedrock:{name}" for name in known_invocations(session)}
+    (denied,) = policies["deny-direct"]["Statement"]
+    assert ways <= set(denied["Action"]), ways - set(denied["Action"])
     allowed = {action for s in policies["proxy-policy"]["Statement"] for action in s["Action"]}
     assert not [action for action in allowed if "*" in action], "least privilege names each action"
     assert '"Effect": "Deny"' in scp and '"Allow"' not in scp
+
+
+def known_invocations(session):
+    """The operations that call a model with rights of their own; Converse and async calls use InvokeModel's."""
+    names = session.get_service_model("bedrock-runtime").operation_names
+    return [name for name in names if name.startswith("InvokeModel")]
 
 
 def systemd():
@@ -399,6 +436,7 @@ def main():
         "prometheus": prometheus,
         "ECS task definition": ecs_task,
         "terraform": terraform,
+        "terraform: mistakes are seen": terraform_mistakes_are_seen,
         "IAM": iam,
         "systemd": systemd,
         "configuration of the image": container_configuration,

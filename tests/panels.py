@@ -619,7 +619,8 @@ def traffic(address, stopped):
             call(address, tenant, application, "converse-stream", simulate="frames=30,frame-delay-ms=10")
             call(address, tenant, application, simulate="cache-read=50")
         call(address, "support", "assistant", simulate="status=500")
-        call(address, "support", "assistant", simulate="no-usage")
+        call(address, "support", "assistant", simulate="no-usage")  # estimated
+        call(address, "support", "assistant", "converse-stream", simulate="frames=9,garbage-after=4")  # missing
         call(address, "support", "assistant", model="example.unknown-model-v9:0")
         call(address, "support", "assistant", "converse-stream", simulate="frames=9,reset-after=4")
         call(address, "support", "assistant", headers=retried)

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use crate::domain::{Dimension, Usage};
 
-/// Bytes of request body per prompt token before anything was learned: about four bytes of text
-/// make a token.
-const REQUEST_BYTES_PER_TOKEN: u64 = 4;
+/// Bytes of a plain body per token before anything was learned: about four bytes of text make a
+/// token.
+const PLAIN_BYTES_PER_TOKEN: u64 = 4;
 
 /// Bytes of streamed answer per generated token before anything was learned: a frame is some
 /// 320 bytes on the wire and carries about three tokens.
-const RESPONSE_BYTES_PER_TOKEN: u64 = 100;
+const FRAMED_BYTES_PER_TOKEN: u64 = 100;
 
 /// Tokens of a whole generation before anything was learned. A guess: Bedrock bills a generation
 /// to its end whether or not its bytes were read, so an unread one is not nothing.
@@ -29,6 +29,17 @@ const MODELS_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Estimator {
     models: HashMap<Box<str>, Learned>,
+}
+
+/// What came of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// They are frames of an event stream.
+    pub framed: bool,
+    /// The answer ran to its end: all that was generated is in these bytes.
+    pub whole: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,13 +81,13 @@ impl Estimator {
     }
 
     /// What a call probably used: what is known, and for the rest the bytes at the learned
-    /// ratio, rounded up. The output is at least that of a usual generation: what was not read
-    /// is billed all the same.
+    /// ratio, rounded up. The output of an answer that did not arrive whole is at least that of a
+    /// usual generation: what was not read is billed all the same.
     pub fn estimate(
         &self,
         model_label: &str,
         request_bytes: u64,
-        response_bytes: u64,
+        received: Received,
         known: &Usage,
     ) -> Usage {
         let learned = self.models.get(model_label).copied().unwrap_or_default();
@@ -84,14 +95,22 @@ impl Estimator {
         if !known.iter().any(|(dimension, _)| dimension.is_prompt()) {
             let tokens = learned
                 .prompt
-                .tokens_for(request_bytes, REQUEST_BYTES_PER_TOKEN);
+                .tokens_for(request_bytes, PLAIN_BYTES_PER_TOKEN);
             usage.set(Dimension::InputTokens, tokens);
         }
         if known.get(&Dimension::OutputTokens).is_none() {
-            let read = learned
-                .output
-                .tokens_for(response_bytes, RESPONSE_BYTES_PER_TOKEN);
-            usage.set(Dimension::OutputTokens, read.max(learned.usual_output()));
+            let default_ratio = if received.framed {
+                FRAMED_BYTES_PER_TOKEN
+            } else {
+                PLAIN_BYTES_PER_TOKEN
+            };
+            let read = learned.output.tokens_for(received.bytes, default_ratio);
+            let tokens = if received.whole {
+                read
+            } else {
+                read.max(learned.usual_output())
+            };
+            usage.set(Dimension::OutputTokens, tokens);
         }
         usage
     }
@@ -144,8 +163,14 @@ mod tests {
         .collect()
     }
 
+    const CUT: Received = Received {
+        bytes: 10_000,
+        framed: true,
+        whole: false,
+    };
+
     fn check(estimator: &Estimator, known: &Usage, input: u64, output: u64) {
-        let estimate = estimator.estimate("m", 4_001, 10_000, known);
+        let estimate = estimator.estimate("m", 4_001, CUT, known);
         assert_eq!(estimate.get(&Dimension::InputTokens), Some(input));
         assert_eq!(estimate.get(&Dimension::OutputTokens), Some(output));
     }
@@ -178,12 +203,28 @@ mod tests {
         estimator.learn("m", 8_000, 5_000, &usage(1_000, 400));
         estimator.learn("embeddings", 8_000, 5_000, &usage(1_000, 0));
         let output = |label| {
-            let estimate = estimator.estimate(label, 100, 0, &Usage::none());
+            let unread = Received { bytes: 0, ..CUT };
+            let estimate = estimator.estimate(label, 100, unread, &Usage::none());
             estimate.get(&Dimension::OutputTokens)
         };
         assert_eq!(output("m"), Some(300), "the mean of 200 and 400");
         assert_eq!(output("embeddings"), Some(0), "it generates nothing");
         assert_eq!(output("new"), Some(500), "the stated guess");
+    }
+
+    #[test]
+    fn a_whole_answer_is_no_longer_than_its_bytes() {
+        let output = |framed, bytes| {
+            let received = Received {
+                bytes,
+                framed,
+                whole: true,
+            };
+            let estimate = Estimator::default().estimate("m", 0, received, &Usage::none());
+            estimate.get(&Dimension::OutputTokens)
+        };
+        assert_eq!(output(true, 1_000), Some(10));
+        assert_eq!(output(false, 1_000), Some(250));
     }
 
     #[test]
@@ -195,7 +236,7 @@ mod tests {
         for _ in 0..200 {
             estimator.learn("m", 1_000_000, 1_000_000, &usage(100_000, 100_000));
         }
-        let estimate = estimator.estimate("m", 1_000_000, 0, &Usage::none());
+        let estimate = estimator.estimate("m", 1_000_000, CUT, &Usage::none());
         let tokens = estimate.get(&Dimension::InputTokens).unwrap();
         assert!((99_000..=101_000).contains(&tokens), "{tokens}");
     }

@@ -119,9 +119,10 @@ impl Meter {
         }
     }
 
-    /// What was read. Usage that arrived whole is `Reported` however the answer ended. Otherwise
-    /// the source is `Missing` with the reason, and `usage` holds what is exactly known (such as
-    /// the prompt of a Claude stream that was cut): the start of an estimate.
+    /// What was read. Usage that arrived whole is `Reported` however the answer ended; what only
+    /// the request tells is `Estimated`. Otherwise the source is `Missing` with the reason, and
+    /// `usage` holds what is exactly known (such as the prompt of a Claude stream that was cut):
+    /// the start of an estimate.
     pub fn finish(self, end: End) -> Reading {
         if matches!(self.form, Form::Free) || self.head.generated_nothing() {
             return Reading::reported(Usage::none(), "");
@@ -129,7 +130,8 @@ impl Meter {
         let may_be_billed = self.head.status.is_none() || self.head.is_success();
         if may_be_billed
             && let Some(asked) = &self.asked
-            && !asked.text
+            && asked.characters.is_none()
+            && !asked.units.is_none()
             && !asked.unseen
         {
             return Reading {
@@ -137,15 +139,8 @@ impl Meter {
                 ..from_request()
             };
         }
-        if self.head.status.is_none() && !self.bytes_tell() {
-            // Tokens guessed from bytes would look like a price for images or searches.
-            return Reading::missing(UsageReason::NotMetered);
-        }
         if self.head.status.is_none() {
-            return Reading::missing(match end {
-                End::NotDrained => UsageReason::NotDrained,
-                End::Complete | End::CutShort | End::NoAnswer => UsageReason::NoAnswer,
-            });
+            return self.unanswered(end);
         }
         if !self.head.is_success() {
             return Reading::missing(UsageReason::NotInAnswer);
@@ -168,16 +163,12 @@ impl Meter {
             end,
         };
         let reading = evidence.reading(&self.write_lifetime);
-        let reading = match (self.billing, self.asked) {
-            (Billing::EmbeddingAnd(_), asked) if invokes => with_units(reading, asked.as_ref()),
-            (
-                Billing::Tokens
-                | Billing::Embedding
-                | Billing::EmbeddingAnd(_)
-                | Billing::Request(_)
-                | Billing::Opaque,
-                _,
-            ) => reading,
+        let reading = match self.billing {
+            Billing::EmbeddingAnd(_) if invokes => with_asked(reading, self.asked.as_ref()),
+            Billing::Embedding => without_output(reading),
+            Billing::Tokens | Billing::EmbeddingAnd(_) | Billing::Request(_) | Billing::Opaque => {
+                reading
+            }
         };
         Reading {
             served_tier: self.head.tier.or(reading.served_tier),
@@ -188,14 +179,17 @@ impl Meter {
 }
 
 impl Meter {
-    /// Whether bytes of request and answer can stand for tokens that were not seen.
-    fn bytes_tell(&self) -> bool {
+    /// The reading of a call to which no answer came.
+    fn unanswered(&self, end: End) -> Reading {
+        let reading = Reading::missing(match end {
+            End::NotDrained => UsageReason::NotDrained,
+            End::Complete | End::CutShort | End::NoAnswer => UsageReason::NoAnswer,
+        });
         match (&self.form, self.billing) {
-            (Form::Opaque, _) => false,
-            (Form::Invoke(_), Billing::EmbeddingAnd(_)) => {
-                let asked = self.asked.as_ref();
-                asked.is_some_and(|asked| asked.units.is_none() && !asked.unseen)
-            }
+            // Tokens guessed from bytes would look like a price for images or searches.
+            (Form::Opaque, _) => Reading::missing(UsageReason::NotMetered),
+            (Form::Invoke(_), Billing::EmbeddingAnd(_)) => with_asked(reading, self.asked.as_ref()),
+            (_, Billing::Embedding) => without_output(reading),
             (
                 Form::Free
                 | Form::Invoke(_)
@@ -203,7 +197,7 @@ impl Meter {
                 | Form::Converse(_)
                 | Form::ConverseStream(_),
                 _,
-            ) => true,
+            ) => reading,
         }
     }
 }
@@ -243,35 +237,49 @@ fn from_request() -> Reading {
 }
 
 /// The tokens of an answer together with the units of its request. Bedrock did not count those:
-/// such a reading is an estimate. Without them (seconds of audio, a request that cannot be
-/// understood) the tokens alone would look like the whole bill.
-fn with_units(reading: Reading, asked: Option<&Asked>) -> Reading {
-    let Some(asked) = asked.filter(|asked| !asked.unseen) else {
+/// such a reading is an estimate, and so are the tokens of texts where no header states them.
+/// Without them (seconds of audio, a text that is elsewhere, a request that cannot be understood)
+/// what is left would look like the whole bill.
+fn with_asked(reading: Reading, asked: Option<&Asked>) -> Reading {
+    let counted = reading.source == UsageSource::Reported;
+    let unreadable = reading.reason == Some(UsageReason::Unreadable);
+    let asked = asked.filter(|asked| !asked.unseen && (counted || asked.tokens().is_some()));
+    let Some(asked) = asked else {
         return Reading {
             source: UsageSource::Missing,
             reason: Some(UsageReason::NotMetered),
             ..reading
         };
     };
-    if asked.units.is_none() {
+    if unreadable || (counted && asked.units.is_none()) {
         return reading;
     }
     let mut usage = reading.usage;
+    if !counted {
+        usage.set_reported(Dimension::InputTokens, asked.tokens());
+    }
     for (unit, quantity) in asked.units.iter() {
         usage.set(unit.clone(), quantity);
     }
-    let (source, reason) = match reading.source {
-        UsageSource::Reported | UsageSource::Estimated => {
-            (UsageSource::Estimated, Some(UsageReason::NotInAnswer))
-        }
-        UsageSource::Missing => (UsageSource::Missing, Some(UsageReason::NotMetered)),
-    };
     Reading {
         usage,
-        source,
-        reason,
+        source: UsageSource::Estimated,
+        reason: reading.reason.or(Some(UsageReason::NotInAnswer)),
+        read_from: if counted {
+            reading.read_from
+        } else {
+            "request"
+        },
         ..reading
     }
+}
+
+/// Says of an embedding whose usage is unknown what is known: it has generated nothing.
+fn without_output(mut reading: Reading) -> Reading {
+    if reading.source == UsageSource::Missing {
+        reading.usage.set(Dimension::OutputTokens, 0);
+    }
+    reading
 }
 
 /// All that is known at the end.

@@ -19,6 +19,6 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 
-pub use estimate::Estimator;
+pub use estimate::{Estimator, Received};
 pub use meter::{End, Meter};
 pub use request::{RequestFacts, request_facts};

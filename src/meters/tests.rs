@@ -238,6 +238,68 @@ fn an_absent_header_is_unknown_and_never_zero() {
 }
 
 #[test]
+fn an_embedding_without_a_count_is_estimated_from_the_characters_of_its_request() {
+    let check = |request: &'static str, end, reason, expected: &str| {
+        let answer = Answer {
+            base: "cohere.embed-v4:0",
+            end,
+            ..Answer::of(Operation::InvokeModel)
+        };
+        let mut meter = answer.meter();
+        meter.request(&[Bytes::from_static(request.as_bytes())]);
+        meter.frame(b"{}");
+        let reading = meter.finish(end);
+        assert_eq!(quantities(&reading), expected, "{request}");
+        assert_eq!(reading.source, UsageSource::Estimated, "{request}");
+        assert_eq!(
+            (reading.reason, reading.read_from),
+            (Some(reason), "request")
+        );
+    };
+    let mixed = r#"{"inputs":[{"content":[{"type":"text","text":"Good morning!"},
+        {"type":"image_url","image_url":{"url":"data:"}}]}]}"#;
+    let complete = (End::Complete, UsageReason::NotInAnswer);
+    check(
+        r#"{"texts":["Good","morning"]}"#,
+        complete.0,
+        complete.1,
+        "input=3",
+    );
+    check(mixed, complete.0, complete.1, "input=4 input_image=1");
+    let cut = (End::CutShort, UsageReason::CutShort);
+    check(r#"{"texts":["Good morning"]}"#, cut.0, cut.1, "input=3");
+}
+
+#[test]
+fn a_text_that_is_not_in_the_request_is_not_zero() {
+    let answer = Answer {
+        base: "amazon.nova-2-multimodal-embeddings-v1:0",
+        ..Answer::of(Operation::InvokeModel)
+    };
+    let request =
+        br#"{"singleEmbeddingParams":{"text":{"source":{"s3Location":{"uri":"s3://b/k"}}}}}"#;
+    let headers = [("x-amzn-bedrock-input-token-count", "8")];
+    for headers in [&headers[..], &[]] {
+        let mut meter = Answer { headers, ..answer }.meter();
+        meter.request(&[Bytes::from_static(request)]);
+        meter.frame(b"{}");
+        let reading = meter.finish(End::Complete);
+        if headers.is_empty() {
+            assert_missing(&reading, UsageReason::NotMetered, "");
+        } else {
+            assert_reported(&reading, "headers", "input=8");
+        }
+    }
+}
+
+#[test]
+fn an_embedding_that_was_not_seen_has_generated_nothing() {
+    let model = model("amazon.titan-embed-text-v2:0");
+    let reading = Meter::choose(Operation::InvokeModel, Some(&model)).finish(End::NoAnswer);
+    assert_missing(&reading, UsageReason::NoAnswer, "output=0");
+}
+
+#[test]
 fn the_body_is_trusted_over_the_headers_and_a_disagreement_is_flagged() {
     let headers = token_headers("8", "10");
     let answer = Answer {

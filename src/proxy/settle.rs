@@ -14,11 +14,11 @@ use tokio::time::timeout;
 
 use crate::aws::parse_model_ref;
 use crate::domain::{
-    Charge, Clock, Entry, Latency, Outcome, Reading, ServiceTier, Timestamp, UnpricedReason,
-    UsageReason, UsageSource,
+    Charge, Clock, Entry, Latency, ModelRef, Outcome, Reading, ServiceTier, Timestamp,
+    UnpricedReason, UsageReason, UsageSource,
 };
 use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
-use crate::meters::{End, Estimator, Meter};
+use crate::meters::{End, Estimator, Meter, Received};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::telemetry::{Metrics, Origin, Phase, SettledCall, Sinks, Timing};
 
@@ -231,35 +231,52 @@ impl Settler {
 
     fn learn_or_estimate(&mut self, call: &OpenCall, answer: &Answer, reading: &mut Reading) {
         let Some(model) = &call.model else { return };
-        // Framing makes a streamed token take many more bytes than one of a plain body.
-        let stream = if call.operation.is_stream() {
-            " stream"
-        } else {
-            ""
-        };
-        let label = format!("{}{stream}", model.label());
+        let label = estimator_label(call, model);
         let (sent, received) = (call.request_bytes, answer.bytes);
-        if reading.source == UsageSource::Reported {
-            if !reading.usage.is_none() {
+        match (reading.source, reading.reason) {
+            (UsageSource::Reported, _) if !reading.usage.is_none() => {
                 self.estimator.learn(&label, sent, received, &reading.usage);
             }
-        } else if reading.reason.is_some_and(can_estimate) {
-            reading.usage = self
-                .estimator
-                .estimate(&label, sent, received, &reading.usage);
-            reading.source = UsageSource::Estimated;
+            (UsageSource::Missing, Some(reason)) if can_estimate(reason, answer, model) => {
+                let received = Received {
+                    bytes: received,
+                    framed: call.operation.is_stream(),
+                    whole: reason == UsageReason::NotInAnswer,
+                };
+                reading.usage = self
+                    .estimator
+                    .estimate(&label, sent, received, &reading.usage);
+                reading.source = UsageSource::Estimated;
+            }
+            (UsageSource::Reported | UsageSource::Estimated | UsageSource::Missing, _) => {}
         }
     }
 }
 
-/// Whether bytes can stand for the usage: they were there, but its report was not.
-const fn can_estimate(reason: UsageReason) -> bool {
+/// Framing makes a streamed token take many more bytes than one of a plain body.
+fn estimator_label(call: &OpenCall, model: &ModelRef) -> String {
+    let stream = if call.operation.is_stream() {
+        " stream"
+    } else {
+        ""
+    };
+    format!("{}{stream}", model.label())
+}
+
+/// Whether bytes can stand for the usage: they were there, but its report was not. An answer
+/// without any usage counts only where its model is known, for it might be an image; and an error
+/// might have been billed or not.
+fn can_estimate(reason: UsageReason, answer: &Answer, model: &ModelRef) -> bool {
     match reason {
         UsageReason::CutShort
         | UsageReason::NotDrained
         | UsageReason::ProcessDied
         | UsageReason::NoAnswer => true,
-        UsageReason::NotInAnswer | UsageReason::Unreadable | UsageReason::NotMetered => false,
+        UsageReason::NotInAnswer => {
+            let success = answer.status.is_some_and(|status| status < 300);
+            success && model.base.is_some()
+        }
+        UsageReason::Unreadable | UsageReason::NotMetered => false,
     }
 }
 
@@ -272,8 +289,13 @@ pub fn entry_of_lost_call(
 ) -> Entry {
     let mut reading = Meter::choose(call.operation, call.model.as_ref()).finish(End::NoAnswer);
     if let (Some(UsageReason::NoAnswer), Some(model)) = (reading.reason, &call.model) {
-        let usage = &reading.usage;
-        reading.usage = estimator.estimate(&model.label(), call.request_bytes, 0, usage);
+        let (label, usage) = (estimator_label(&call, model), &reading.usage);
+        let nothing = Received {
+            bytes: 0,
+            framed: call.operation.is_stream(),
+            whole: false,
+        };
+        reading.usage = estimator.estimate(&label, call.request_bytes, nothing, usage);
         reading.source = UsageSource::Estimated;
     }
     reading.reason = reading.reason.map(|_| UsageReason::ProcessDied);

@@ -147,7 +147,7 @@ fn damaged() -> Vec<Damaged> {
             "no usage",
             usage_lost.clone(),
             true,
-            ["success", "missing", "not_in_answer"],
+            ["success", "estimated", "not_in_answer"],
         ),
         row(
             "cut between frames",

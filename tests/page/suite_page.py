@@ -71,6 +71,47 @@ class Page(unittest.TestCase):
         self.assertEqual(self.errors, [])
         self.assertTrue(all(url.startswith((self.proxy.admin, "data:")) for url in self.asked), self.asked)
 
+    def test_nothing_but_its_own_three_files_may_run_in_it(self):
+        with urllib.request.urlopen(self.proxy.admin + "/", timeout=30) as answer:
+            policy = answer.headers["content-security-policy"]
+            self.assertNotRegex(answer.read().decode(), r"<script>|<style| style=| on\w+=")
+        self.assertIn("default-src 'none'", policy)
+        self.assertNotRegex(policy, r"unsafe|\*|https?:")
+
+    def test_it_follows_a_demo_while_it_runs(self):
+        demo = harness.Program("demo", "--directory", self.space.path / "demo", announce=["admin listener"])
+        self.addCleanup(demo.kill)
+        self.page.goto(demo.announced["admin listener"] + "/")
+        month = self.page.locator("#month")
+        expect(month).to_contain_text("$", timeout=30_000)
+        for _ in range(3):
+            expect(month).not_to_have_text(month.inner_text(), timeout=30_000)
+        self.assertGreaterEqual(self.page.locator("#rows tr").count(), 5, "teams of the demo")
+        self.assertEqual(self.errors, [])
+
+    def test_at_phone_width_nothing_needs_sideways_scrolling(self):
+        long = "a-name-as-long-as-nobody-wants-it-" + "x" * 26
+        call_id = call(self.proxy, long, long)
+        self.proxy.wait_for_entries(1, 30)
+        with begin(self.proxy, long, operation="converse-stream",
+                   **{"x-simulate": "frames=400,frame-delay-ms=50"}) as answer:
+            self.open()
+            expect(self.page.locator("#open-rows th")).to_have_text(long, timeout=15_000)
+            self.page.fill("#call", call_id)
+            self.page.keyboard.press("Enter")
+            expect(self.page.locator("#answer dt", has_text="charge.cost_usd")).to_have_count(1)
+            wide = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            self.assertLessEqual(*wide)
+            answer.close()
+
+    def test_the_bar_is_full_where_all_usage_is_reported(self):
+        call(self.proxy, "research")
+        self.proxy.wait_for_entries(1, 30)
+        self.open()
+        expect(self.page.locator("#trust")).to_contain_text("0 of 1 calls", timeout=30_000)
+        bar, reported = (self.page.locator(place).bounding_box()["width"] for place in (".bar", "#bar-reported"))
+        self.assertAlmostEqual(bar, reported, delta=0.5)
+
     def test_numbers_equal_the_report_and_arrive_without_a_reload(self):
         self.open()
         for tenant in ("research", "research", "search"):

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import unittest
 
@@ -63,10 +64,26 @@ CLIENTS = [
     Client("aws-sdk-rust", "rust", f"aws-sdk-bedrockruntime {crate('aws-sdk-bedrockruntime')}"),
 ]
 
+# Clients without a driver: why, and what succeeds on a machine where one could be written and run.
 LEFT_OUT = [
-    ("aws-sdk-go-v2", "no Go toolchain with this module in the registries of the tests"),
-    ("aws-sdk-java-v2", "no Maven repository in the registries of the tests"),
+    ("aws-sdk-go-v2", "no Go toolchain with this module in the registries of the tests",
+     ("go", "list", "-m", "github.com/aws/aws-sdk-go-v2/service/bedrockruntime@latest")),
+    ("aws-sdk-java-v2", "no Maven repository in the registries of the tests",
+     ("mvn", "-q", "-B", "dependency:get", "-Dartifact=software.amazon.awssdk:bedrockruntime:LATEST")),
 ]
+
+
+def on_this_machine(probe):
+    """What of a client that is left out is here all the same."""
+    if not shutil.which(probe[0]):
+        return f"there is no {probe[0]} on this machine"
+    try:
+        done = subprocess.run(probe, capture_output=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return f"{probe[0]} is on this machine, its packages did not come within a minute"
+    if done.returncode:
+        return f"{probe[0]} is on this machine, its packages cannot be fetched"
+    return f"{probe[0]} AND ITS PACKAGES CAN BE HAD ON THIS MACHINE: write its driver in tests/sdk/compat/"
 
 
 def run(program, cases, ca=None, attempts=1):
@@ -167,8 +184,9 @@ class Compatibility(unittest.TestCase):
         text = page(self.ok)
         if os.environ.get("WRITE_COMPATIBILITY"):
             PAGE.write_text(text)
-        for client, reason in LEFT_OUT:
-            print(f"left out: {client}: {reason}")
+        print()
+        for client, reason, probe in LEFT_OUT:
+            print(f"left out: {client}: {reason}; {on_this_machine(probe)}")
         self.assertEqual(PAGE.read_text() if PAGE.exists() else "", text,
                          "rewrite it with WRITE_COMPATIBILITY=1 tests/sdk/run.py compatibility")
 
@@ -195,7 +213,7 @@ def page(ok):
         cells = [cell(client, operation, ok) for operation in OPERATIONS]
         lines.append(f"| {client.name} | {client.version} | {client.transport} | " + " | ".join(cells)
                      + f" | `{client.throttled}` |")
-    for name, reason in LEFT_OUT:
+    for name, reason, _ in LEFT_OUT:
         lines.append(f"| {name} | | | " + " | ".join(["left out"] * len(OPERATIONS)) + f" | left out: {reason} |")
     return "\n".join(lines) + "\n"
 
