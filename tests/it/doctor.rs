@@ -179,7 +179,7 @@ fn an_open_road_is_green_and_causes_no_charge() {
     report.expect("prices", "warning", "6 of 9", "price_unknown");
     assert_eq!(
         report.check("prices")["details"],
-        serde_json::json!(["example.unpriced-model-v1:0"])
+        serde_json::json!(["example.unpriced-model-v1:0", "team-a", "team-b"])
     );
     let bill = ward.bill();
     assert!(bill.len() >= 8, "every request is on the bill");
