@@ -12,7 +12,8 @@ use super::keyring::{master_keys, open_registry};
 use crate::config::Settings;
 use crate::domain::Timestamp;
 use crate::proxy::Gates;
-use crate::registry::{Callers, MasterKeys, Registry, RegistryError};
+use crate::registry::{Callers, MasterKeys, Registry, RegistryError, Tenant};
+use crate::telemetry::KnownNames;
 
 /// The registry and what secrets are derived from.
 pub(super) struct Known {
@@ -40,6 +41,7 @@ impl CallersThread {
     /// Starts to follow.
     pub(super) fn start(known: Known, gates: Arc<Gates>) -> anyhow::Result<Self> {
         let Known { registry, masters } = known;
+        gates.metrics.know(&names(&gates.callers.load()));
         let (stop, stopped) = sync_channel::<()>(0);
         let mut follower = Follower {
             registry,
@@ -73,6 +75,21 @@ impl Drop for CallersThread {
     }
 }
 
+/// The tenants and the applications that they list: names that always have series of their own.
+fn names(callers: &Callers) -> KnownNames {
+    let named = |tenant: &Arc<Tenant>| {
+        let policy = &tenant.policy;
+        let listed = policy
+            .applications
+            .iter()
+            .chain(&policy.default_application);
+        (tenant.name.clone(), listed.cloned().collect())
+    };
+    KnownNames {
+        tenants: callers.tenants().map(named).collect(),
+    }
+}
+
 struct Follower {
     registry: Registry,
     masters: MasterKeys,
@@ -100,6 +117,7 @@ impl Follower {
         let newer = self.registry.load(self.masters.clone())?;
         newer.take_uses_of(&current);
         let (keys, generation) = (newer.len(), newer.generation());
+        self.gates.metrics.know(&names(&newer));
         self.gates.callers.store(Arc::new(newer));
         tracing::info!(
             event = "callers_reloaded",
