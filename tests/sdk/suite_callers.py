@@ -6,6 +6,7 @@ import base64
 import contextlib
 import datetime
 import json
+import os
 import pathlib
 import sqlite3
 import subprocess
@@ -598,3 +599,43 @@ policy = { models = ["anthropic.*"] }
             file.write_text('[keys.x]\ntenant = "a b"\n[keys.y]\ntenant = "t"\nkind = "z"\n')
             with self.assertRaisesRegex(RuntimeError, r"(?s)keys.x.*keys.y"):
                 proxy.command("keys", "apply", file)
+
+
+class ClaudeCode(unittest.TestCase):
+    """The real program, with each way of proving itself that it has."""
+
+    MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+    def test_it_works_with_a_pair_and_with_a_token(self):
+        with Workspace() as workspace:
+            simulator = workspace.simulator()
+            proxy = workspace.proxy(simulator.url, identity=PROVEN)
+            pair, token = proxy.issue("science"), proxy.issue("science", kind="token")
+            proxy.wait_for_callers()
+            ways = {
+                "pair": {"AWS_ACCESS_KEY_ID": pair[0], "AWS_SECRET_ACCESS_KEY": pair[1]},
+                "gateway-token": {"CLAUDE_CODE_SKIP_BEDROCK_AUTH": "1", "ANTHROPIC_AUTH_TOKEN": token},
+                "bearer-token": {"AWS_BEARER_TOKEN_BEDROCK": token},
+            }
+            for name, shown in ways.items():
+                with self.subTest(name):
+                    home = workspace.path / name
+                    home.mkdir()
+                    environment = {
+                        "PATH": os.environ["PATH"], "HOME": str(home), "AWS_REGION": "us-east-1",
+                        "CLAUDE_CODE_USE_BEDROCK": "1", "ANTHROPIC_MODEL": self.MODEL,
+                        "ANTHROPIC_BEDROCK_BASE_URL": f"{proxy.url}/application/{name}",
+                        # Nothing but the calls under test.
+                        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_TELEMETRY": "1",
+                        "DISABLE_AUTOUPDATER": "1", **shown}
+                    done = subprocess.run(
+                        [clients.HERE / "node_modules/.bin/claude", "-p", "Say hello.", "--output-format", "json"],
+                        capture_output=True, text=True, env=environment, cwd=home, timeout=120,
+                        stdin=subprocess.DEVNULL, check=False)
+                    self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+                    said = json.loads(done.stdout)
+                    self.assertFalse(said["is_error"], said)
+                    entries = proxy.wait_for_entries(1, 10, tenant="science")
+                    streams = [e for e in entries if e["application"] == name
+                               and e["operation"] == "InvokeModelWithResponseStream"]
+                    self.assertIn(said["usage"]["output_tokens"], [e["output_tokens"] for e in streams])
