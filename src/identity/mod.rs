@@ -7,6 +7,7 @@
 mod address;
 mod ambient;
 mod error;
+mod glob;
 mod headers;
 mod identify;
 mod principal;
@@ -16,6 +17,7 @@ mod settings;
 
 pub use address::client_address;
 pub use error::{Claim, IdentityError};
+pub use glob::Glob;
 pub use identify::{Claims, Identity};
 pub use principal::Principal;
 pub use proxy_protocol::{ProxyHeader, parse_proxy_v2};
