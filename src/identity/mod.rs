@@ -10,17 +10,24 @@ mod error;
 mod glob;
 mod headers;
 mod identify;
+mod jwt;
 mod principal;
 mod proxy_protocol;
 mod pseudonym;
 mod settings;
+mod template;
 
 pub use address::client_address;
 pub use error::{Claim, IdentityError};
 pub use glob::Glob;
 pub use identify::{Claims, Identity};
+pub use jwt::{
+    Algorithm, ClaimName, InvalidKeySet, IssuerKeys, IssuerSettings, Issuers, JwksUrl, KeyRing,
+    KeySet, MatchRule, TokenCaller, TokenRefusal, looks_like_jwt,
+};
 pub use principal::Principal;
 pub use proxy_protocol::{ProxyHeader, parse_proxy_v2};
 pub use settings::{
     HeaderNames, IdentityUnknown, Mode, OnContradiction, Settings, TenantSettings, UserPolicy,
 };
+pub use template::Template;
