@@ -38,6 +38,11 @@ impl fmt::Display for Glob {
 type Retry<'a> = Option<(&'a [u8], &'a [u8])>;
 
 impl Glob {
+    /// The pattern as it is written.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the pattern matches the whole of a name.
     ///
     /// Each star takes as little as it can, and more when what follows does not fit. Only the

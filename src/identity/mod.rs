@@ -6,6 +6,7 @@
 
 mod address;
 mod ambient;
+mod certificates;
 mod error;
 mod glob;
 mod headers;
@@ -18,6 +19,9 @@ mod settings;
 mod template;
 
 pub use address::client_address;
+pub use certificates::{
+    CertificateCaller, CertificateName, CertificateRule, Certificates, ClientCertificate, Peer,
+};
 pub use error::{Claim, IdentityError};
 pub use glob::Glob;
 pub use identify::{Claims, Identity};

@@ -141,7 +141,7 @@ impl Issuers {
         let keys = &self.issuer(&read)?.keys;
         let mut attempts = keys.attempts();
         match self.verify(token, now) {
-            Err(refusal) if refusal.wants_keys() && keys.answers_soon() => {
+            Err(refusal) if refusal.wants_keys() && !keys.is_resting() => {
                 let ended = tokio::time::timeout(patience, attempts.next()).await;
                 ended.map_or(Err(refusal), |()| self.verify(token, now))
             }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, watch};
@@ -13,10 +13,10 @@ use super::key_set::{InvalidKeySet, KeySet};
 use super::settings::{IssuerSettings, JwksUrl};
 use crate::domain::Timestamp;
 
-/// The keys of every issuer that was configured since the start.
+/// The keys of every issuer that somebody uses.
 #[derive(Debug, Default)]
 pub struct KeyRing {
-    of_places: Mutex<HashMap<Place, Arc<IssuerKeys>>>,
+    of_places: Mutex<HashMap<Place, Weak<IssuerKeys>>>,
 }
 
 /// Keys are an issuer's, from one place: those of another place are not taken over.
@@ -39,22 +39,21 @@ impl Place {
 }
 
 impl KeyRing {
-    /// The keys of an issuer, from the place that its settings name.
+    /// The keys of an issuer, from the place that its settings name. They live as long as somebody
+    /// holds them.
     pub fn keys(&self, settings: &IssuerSettings) -> Arc<IssuerKeys> {
-        let mut of_places = self.lock();
-        Arc::clone(of_places.entry(Place::of(settings)).or_default())
-    }
-
-    /// Forgets the keys of issuers that are not among these.
-    pub fn retain(&self, issuers: &[IssuerSettings]) {
-        let places: Vec<_> = issuers.iter().map(Place::of).collect();
-        self.lock().retain(|place, _keys| places.contains(place));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<IssuerKeys>>> {
-        self.of_places
+        let place = Place::of(settings);
+        let mut of_places = self
+            .of_places
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = of_places.get(&place).and_then(Weak::upgrade) {
+            return keys;
+        }
+        of_places.retain(|_place, keys| keys.strong_count() > 0);
+        let keys = Arc::new(IssuerKeys::default());
+        of_places.insert(place, Arc::downgrade(&keys));
+        keys
     }
 }
 
@@ -63,8 +62,8 @@ impl KeyRing {
 pub struct IssuerKeys {
     current: ArcSwapOption<KeySet>,
     wanted: Notify,
-    /// Whether an attempt to read them is under way, or would begin as soon as somebody asks.
-    answers_soon: AtomicBool,
+    /// Whether an attempt to read them has just ended, and nobody who asks gets another one soon.
+    resting: AtomicBool,
     /// How many attempts have ended.
     attempts: watch::Sender<u64>,
 }
@@ -85,14 +84,14 @@ impl IssuerKeys {
         Attempts(self.attempts.subscribe())
     }
 
-    /// Whether who asks for the keys need not wait for long.
-    pub(super) fn answers_soon(&self) -> bool {
-        self.answers_soon.load(Ordering::Relaxed)
+    /// Whether who asks for the keys would wait in vain.
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::Relaxed)
     }
 
-    /// Says whether who asks for the keys need not wait for long.
-    pub fn set_answers_soon(&self, soon: bool) {
-        self.answers_soon.store(soon, Ordering::Relaxed);
+    /// Says whether who asks for the keys would wait in vain.
+    pub fn set_resting(&self, resting: bool) {
+        self.resting.store(resting, Ordering::Relaxed);
     }
 
     /// Waits until somebody asks for the keys to be read again.
@@ -100,13 +99,16 @@ impl IssuerKeys {
         self.wanted.notified().await;
     }
 
-    /// Puts newly read keys in the place of the old ones, which stay when the new are no keys.
+    /// Puts newly read keys in the place of the old ones, and says whether they differ; the old ones
+    /// stay when the new are no keys.
     ///
     /// # Errors
     /// Why the text is no set of keys.
-    pub fn read(&self, text: &[u8], now: Timestamp) -> Result<(), InvalidKeySet> {
-        self.current.store(Some(Arc::new(KeySet::read(text, now)?)));
-        Ok(())
+    pub fn read(&self, text: &[u8], now: Timestamp) -> Result<bool, InvalidKeySet> {
+        let new = Arc::new(KeySet::read(text, now)?);
+        let fingerprint = new.fingerprint;
+        let old = self.current.swap(Some(new));
+        Ok(old.is_none_or(|old| old.fingerprint != fingerprint))
     }
 
     /// Tells those who wait that an attempt to read the keys has ended, well or not.
