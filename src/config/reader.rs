@@ -400,6 +400,7 @@ mod tests {
             ("admin", "token_file"),
             ("admin", "metrics_token_file"),
             ("identity", "pseudonym_key_file"),
+            ("identity.issuers.cluster", "jwks_file"),
             ("upstream.credentials", "profile"),
             ("upstream.credentials", "secret_access_key_file"),
             ("upstream.credentials", "session_token_file"),

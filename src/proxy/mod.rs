@@ -21,7 +21,8 @@ pub use open_set::{LiveCall, OpenSet};
 pub use refusal::{Refusal, RefusalKind, Row, refusals_markdown};
 pub use service::Service;
 pub use settings::{
-    LedgerFull, ListenerSettings, PriceUnknown, ShutdownSettings, TlsSettings, WhenSettings,
+    ClientCertificates, LedgerFull, ListenerSettings, PriceUnknown, ShutdownSettings,
+    TlsClientSettings, TlsSettings, WhenSettings,
 };
 pub use settle::{Permit, Settlement, Settler, entry_of_lost_call, queue};
 pub use world::{Gates, World};
