@@ -24,7 +24,7 @@ use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
     ServiceTier, Timestamp, Usage,
 };
-use crate::identity::{Claims, Principal, client_address};
+use crate::identity::{Claims, Peer, Principal, client_address};
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
@@ -72,7 +72,7 @@ impl Service {
     }
 
     /// Answers one request: with Bedrock's answer, or with a refusal in Bedrock's shape.
-    pub async fn call(&self, peer: IpAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub async fn call(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
         let call_id = CallId::generate(self.gates.clock.now());
         match self.relay(call_id, peer, request).await {
             Ok(response) => response,
@@ -88,7 +88,7 @@ impl Service {
     async fn relay(
         &self,
         call_id: CallId,
-        peer: IpAddr,
+        peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let gates = &*self.gates;
@@ -469,7 +469,7 @@ struct Checked<'a> {
 /// Routes a request, and refuses early what need not be read.
 fn check_head<'a>(
     world: &'a World,
-    peer: IpAddr,
+    peer: &Peer,
     method: &http::Method,
     uri: &'a Uri,
     headers: &HeaderMap,
@@ -484,7 +484,7 @@ fn check_head<'a>(
         return Err(Refusal::new(RefusalKind::UnknownOperation, detail));
     }
     let (region, target) = resolve_region(world, &route, headers)?;
-    let client = client_address(peer, headers, &world.trusted_proxies);
+    let client = client_address(peer.address, headers, &world.trusted_proxies);
     let trusted = world.identity.demand_trust(client, headers, &route.base);
     trusted.map_err(|error| Refusal::from(&error))?;
     Ok(Checked {
