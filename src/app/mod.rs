@@ -4,6 +4,8 @@ mod acceptor;
 mod collector;
 mod connection;
 mod follow;
+mod issuer_keys;
+mod key_source;
 mod outlets;
 mod pages;
 mod prefixed;

@@ -11,22 +11,24 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
 use super::follow::{Load, follow};
+use super::issuer_keys::KeyKeeper;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
-use super::reload::{Reloader, Tables, known_names};
+use super::reload::{IssuerKeyring, Reloader, Tables, known_names};
 use super::sums::SumsThread;
 use super::worker::{Worker, WorkerContext};
 use crate::admin::{self, Admin};
 use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
+use crate::identity::KeyRing;
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
 use crate::proxy::{
@@ -69,7 +71,8 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
         // After the ledger: the pseudonyms' key lies in its directory.
-        let Tables { world, connections } = Tables::load(&settings)?;
+        let ring = Arc::<KeyRing>::default();
+        let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let estimator = Estimator::default();
         let recovered = recover(&mut ledger, |call| {
             entry_of_lost_call(call, &estimator, &world.catalogue, &*clock)
@@ -86,6 +89,7 @@ impl Server {
         let (credentials, refresher) =
             CredentialStore::open(&settings.upstream.credentials, Arc::clone(&clock)).await;
         tasks.spawn(refresher.run());
+        let keys = start_keys(&settings, ring, &metrics, &clock, &mut tasks);
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
             world: ArcSwap::from_pointee(world),
@@ -143,11 +147,8 @@ impl Server {
         let (data_address, workers) =
             start_data(&settings, &gates, &context, &accepting, &mut tasks).await?;
         let connections = Arc::clone(&context.settings);
-        let (drain_delay, drain_timeout) = (
-            settings.shutdown.drain_delay,
-            settings.shutdown.drain_timeout,
-        );
-        let reloader = Reloader::new(Arc::clone(&gates), connections, settings);
+        let shutdown = settings.shutdown.clone();
+        let reloader = Reloader::new(Arc::clone(&gates), connections, keys, settings);
         Ok(Self {
             data_address,
             admin_address,
@@ -162,8 +163,8 @@ impl Server {
             accepting,
             context,
             admin_stop,
-            drain_delay,
-            drain_timeout,
+            drain_delay: shutdown.drain_delay,
+            drain_timeout: shutdown.drain_timeout,
             reloader: Arc::new(reloader),
         })
     }
@@ -240,6 +241,26 @@ fn start_settler(settler: Settler, queue: Receiver<Settlement>) -> anyhow::Resul
         .name("settler".to_owned())
         .spawn(move || settler.run(queue, &beat))
         .context("start the settling thread")
+}
+
+/// Has the keys of all issuers read, now and whenever a reload changes them.
+fn start_keys(
+    settings: &Settings,
+    ring: Arc<KeyRing>,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+    tasks: &mut JoinSet<()>,
+) -> IssuerKeyring {
+    let (issuers, followed) = watch::channel(settings.identity.issuers.clone());
+    let keeper = KeyKeeper {
+        issuers: followed,
+        ring: Arc::clone(&ring),
+        upstream: settings.upstream.clone(),
+        metrics: Arc::clone(metrics),
+        clock: Arc::clone(clock),
+    };
+    tasks.spawn(keeper.run());
+    IssuerKeyring { ring, issuers }
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -46,7 +46,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let greeting = Greeting::of(&settings);
-        let mut server = Server::start(settings).await?;
+        let mut server = Box::pin(Server::start(settings)).await?;
         let file = args.config.clone();
         server.follow(Arc::new(move || load(file.as_deref())))?;
         greeting.print(&server);
