@@ -7,6 +7,7 @@ pub mod domain;
 
 pub mod aws;
 pub mod codec;
+pub mod registry;
 pub mod telemetry;
 
 pub mod identity;

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::prefixed::Prefixed;
 use super::stall::StallGuard;
 use crate::identity::{ClientCertificate, Peer, ProxyHeader, parse_proxy_v2};
-use crate::proxy::{AnswerBody, ListenerSettings, Service};
+use crate::proxy::{AnswerBody, ListenerSettings, OWN_PATHS, Service};
 
 /// How connections are served; shared by all workers.
 pub(super) struct ConnectionSettings {
@@ -260,6 +260,9 @@ async fn answer(
         let mut response = Response::new(AnswerBody::Own(Some(Bytes::from_static(b"ok\n"))));
         *response.status_mut() = StatusCode::OK;
         return response;
+    }
+    if request.uri().path().starts_with(OWN_PATHS) {
+        return service.own(peer, &request);
     }
     service.call(peer, request).await
 }

@@ -1,11 +1,13 @@
 //! The running process: listeners, workers, wiring, shutdown.
 
 mod acceptor;
+mod callers;
 mod collector;
 mod connection;
 mod follow;
 mod issuer_keys;
 mod key_source;
+mod keyring;
 mod outlets;
 mod pages;
 mod prefixed;
@@ -18,4 +20,5 @@ mod tls;
 mod worker;
 
 pub use follow::Load;
+pub use keyring::{master_keys, open_registry};
 pub use server::Server;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
+use super::callers::{CallersThread, Known};
 use super::follow::{Load, follow};
 use super::issuer_keys::KeyKeeper;
 use super::outlets::{self, Outlets};
@@ -28,7 +29,7 @@ use super::worker::{Worker, WorkerContext};
 use crate::admin::{self, Admin};
 use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
-use crate::identity::KeyRing;
+use crate::identity::{KeyRing, Replays};
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
 use crate::proxy::{
@@ -53,6 +54,7 @@ pub struct Server {
     settler: JoinHandle<()>,
     outlets: Outlets,
     sums_thread: SumsThread,
+    callers_thread: CallersThread,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -73,6 +75,7 @@ impl Server {
         // After the ledger: the pseudonyms' key lies in its directory.
         let ring = Arc::<KeyRing>::default();
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
+        let (known, callers) = Known::open(&settings)?;
         let estimator = Estimator::default();
         let recovered = recover(&mut ledger, |call| {
             entry_of_lost_call(call, &estimator, &world.catalogue, &*clock)
@@ -93,6 +96,8 @@ impl Server {
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
             world: ArcSwap::from_pointee(world),
+            callers: ArcSwap::from_pointee(callers),
+            replays: Replays::default(),
             bodies: body_limits(&settings),
             settlements,
             open_calls: Arc::clone(&open_calls),
@@ -102,10 +107,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             skew_ms: AtomicI64::new(0),
-            patience: Patience {
-                head: settings.upstream.response_timeout,
-                idle: settings.upstream.idle_timeout,
-            },
+            patience: patience(&settings),
             permit_wait_max: PERMIT_WAIT_MAX,
             keeps_origin: settings.telemetry.wants_origin(),
             stopping: AtomicBool::new(false),
@@ -114,6 +116,7 @@ impl Server {
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
         let directory = settings.ledger.directory.clone();
         let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
+        let callers_thread = CallersThread::start(known, Arc::clone(&gates))?;
         let settler = Settler {
             ledger,
             open_calls,
@@ -160,6 +163,7 @@ impl Server {
             settler,
             outlets,
             sums_thread,
+            callers_thread,
             accepting,
             context,
             admin_stop,
@@ -218,10 +222,11 @@ impl Server {
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
         let last = LastMetrics::of(&self.pages);
+        let callers = self.callers_thread;
         drop((self.gates, self.pages, self.reloader, drains));
         let (workers, settler, sums) = (self.workers, self.settler, self.sums_thread);
         let joined = tokio::task::spawn_blocking(move || {
-            drop(sums);
+            drop((sums, callers));
             // The queue ends when the last worker has dropped its end of it.
             let workers = workers.into_iter().map(JoinHandle::join);
             workers.chain([settler.join()]).all(|ended| ended.is_ok())
@@ -305,6 +310,13 @@ async fn start_data(
         accepting.clone(),
     ));
     Ok((address, threads))
+}
+
+const fn patience(settings: &Settings) -> Patience {
+    Patience {
+        head: settings.upstream.response_timeout,
+        idle: settings.upstream.idle_timeout,
+    }
 }
 
 fn body_limits(settings: &Settings) -> GatherLimits {

@@ -249,7 +249,7 @@ fn push_trimmed(value: &str, out: &mut String) {
 }
 
 /// The wire path encoded once more, `/` kept. What needs no encoding is copied in runs.
-fn encode_path(path: &str, out: &mut String) {
+pub(super) fn encode_path(path: &str, out: &mut String) {
     let mut rest = path;
     let is_encoded = |byte: u8| byte != b'/' && !is_unreserved(byte);
     // Every byte before the first encoded one is ASCII: it begins a character.
@@ -271,7 +271,7 @@ fn encode_path(path: &str, out: &mut String) {
 }
 
 /// Parameters decoded, encoded strictly, and sorted by name then value.
-fn canonical_query(query: &str) -> String {
+pub(super) fn canonical_query(query: &str) -> String {
     if query.is_empty() {
         return String::new();
     }

@@ -5,11 +5,13 @@ mod completions;
 mod demo;
 mod doctor;
 mod explain;
+mod keys;
 mod output;
 mod prices;
 mod report;
 mod serve;
 mod simulate;
+mod tenants;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ enum Command {
     /// The price catalogue
     #[command(after_help = "Example: bedrock-meter prices show amazon.nova-lite-v1:0")]
     Prices(prices::PricesArgs),
+    Keys(keys::KeysArgs),
+    Tenants(tenants::TenantsArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Doctor(doctor::DoctorArgs),
     Report(report::ReportArgs),
@@ -45,6 +49,8 @@ pub fn run() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Prices(args) => prices::run(args),
+        Command::Keys(args) => keys::run(args),
+        Command::Tenants(args) => tenants::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report::run(&args),

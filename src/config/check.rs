@@ -12,6 +12,8 @@ use super::field::Field;
 use super::problem::Problem;
 use super::settings::Settings;
 use crate::domain::{Region, Secret};
+use crate::identity::Mode;
+use crate::registry::MasterKeys;
 use crate::upstream::{self, BearerKey, CredentialSettings};
 
 /// Everything that the settings do not agree on.
@@ -24,6 +26,8 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         proxy_protocol,
         request_memory,
         header_names,
+        master_key,
+        external_path_prefix,
         tenants,
         check_proofs::issuers,
         check_proofs::certificates,
@@ -36,11 +40,12 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
     rules.iter().flat_map(|rule| rule(settings)).collect()
 }
 
-/// In trusted-headers mode nobody is proven, so a listener that others reach needs consent.
+/// In trusted-headers mode names are believed, so a listener that others reach needs consent.
 fn proof_of_callers(settings: &Settings) -> Vec<Problem> {
     let listener = &settings.listener;
     let is_open = !is_loopback(listener.listen.ip());
-    let lacks_consent = is_open && !listener.allow_unproven_callers_off_loopback;
+    let believes = settings.identity.mode == Mode::TrustedHeaders;
+    let lacks_consent = is_open && believes && !listener.allow_unproven_callers_off_loopback;
     one(lacks_consent, || {
         Problem::new(
             "listener.listen",
@@ -49,7 +54,7 @@ fn proof_of_callers(settings: &Settings) -> Vec<Problem> {
                  trusted network spends as any tenant",
                 listener.listen, "trusted-headers"
             ),
-            "listen on 127.0.0.1 or [::1], or set \
+            "set identity.mode = \"proven\" and issue keys, listen on 127.0.0.1 or [::1], or set \
              listener.allow_unproven_callers_off_loopback = true",
         )
     })
@@ -86,6 +91,9 @@ fn one_address_each(settings: &Settings) -> Vec<Problem> {
 /// A caller network that holds a proxy would trust everybody who comes through it unnamed.
 fn trusted_networks(settings: &Settings) -> Vec<Problem> {
     let networks = &settings.identity.trusted_networks;
+    if settings.identity.mode == Mode::Proven {
+        return Vec::new();
+    }
     if networks.is_empty() {
         return vec![Problem::new(
             "identity.trusted_networks",
@@ -163,6 +171,28 @@ fn header_names(settings: &Settings) -> Vec<Problem> {
         ));
     }
     problems
+}
+
+fn master_key(settings: &Settings) -> Vec<Problem> {
+    let key = settings.keys.master_key.as_ref();
+    let parsed = key.map(|key| MasterKeys::parse(key.as_str()));
+    let Some(Err(cause)) = parsed else {
+        return Vec::new();
+    };
+    let mend = "make one with `bedrock-meter keys master-key`";
+    vec![Problem::new("keys.master_key", cause.to_string(), mend)]
+}
+
+/// It goes before the path that was signed, so it has to look like the beginning of one.
+fn external_path_prefix(settings: &Settings) -> Vec<Problem> {
+    let prefix = settings.identity.external_path_prefix.as_deref();
+    let prefix = prefix.unwrap_or_default();
+    let fits = prefix.is_empty() || prefix.starts_with('/') && !prefix.ends_with('/');
+    one(!fits, || {
+        let what = format!("{prefix} is no beginning of a path");
+        let mend = "write it with a slash at its beginning and none at its end, such as \"/llm\"";
+        Problem::new("identity.external_path_prefix", what, mend)
+    })
 }
 
 fn tenants(settings: &Settings) -> Vec<Problem> {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use crate::domain::{ApplicationId, Keyword, Region, Secret, TenantId};
-use crate::identity::{ClaimName, Glob, JwksUrl, Template};
+use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
 use crate::telemetry::CollectorUrl;
 
 /// A type of value.
@@ -173,7 +173,7 @@ text!(
     ToString::to_string
 );
 text!(
-    Glob,
+    Pattern,
     "a pattern, such as \"search-*\"; * ends at a slash, ** does not",
     |text| text.parse().ok(),
     ToString::to_string

@@ -401,6 +401,9 @@ mod tests {
             ("admin", "metrics_token_file"),
             ("identity", "pseudonym_key_file"),
             ("identity.issuers.cluster", "jwks_file"),
+            ("keys", "master_key_file"),
+            // Its value is judged, and the name of a variable is no key.
+            ("keys", "master_key"),
             ("upstream.credentials", "profile"),
             ("upstream.credentials", "secret_access_key_file"),
             ("upstream.credentials", "session_token_file"),

@@ -15,13 +15,14 @@ use crate::identity::TenantSettings;
 use crate::proxy::{ClientCertificates, ListenerSettings, TlsClientSettings, TlsSettings};
 use crate::relay::DrainSettings;
 use crate::upstream::{BearerKey, CredentialSettings};
-use crate::{admin, identity, ledger, pricing, telemetry, upstream};
+use crate::{admin, identity, ledger, pricing, registry, telemetry, upstream};
 
 /// Binds the whole configuration.
 pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.table("listener", |form| listener(form, &mut settings.listener));
     form.table("admin", |form| admin(form, &mut settings.admin));
     form.table("identity", |form| identity(form, &mut settings.identity));
+    form.table("keys", |form| keys(form, &mut settings.keys));
     form.table("when", |form| when(form, settings));
     form.table("upstream", |form| upstream(form, &mut settings.upstream));
     form.table("drain", |form| drain(form, &mut settings.drain));
@@ -127,6 +128,11 @@ fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
     form.value("on_contradiction", &mut s.on_contradiction);
     form.value("user", &mut s.user);
     form.secret("pseudonym_key", &mut s.pseudonym_key);
+    form.list("external_names", &mut s.external_names);
+    form.optional("external_path_prefix", &mut s.external_path_prefix);
+    form.within("clock_skew_max", &mut s.clock_skew_max, SECOND..=HOUR);
+    form.value("allow_unsigned_payload", &mut s.allow_unsigned_payload);
+    form.value("refuse_replays", &mut s.refuse_replays);
     form.table("aliases", |form| {
         aliases(form, "tenant", &mut s.headers.tenant);
         aliases(form, "application", &mut s.headers.application);
@@ -139,6 +145,11 @@ fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
     });
     form.named_tables("issuers", &mut s.issuers, proofs::issuer);
     form.named_tables("certificates", &mut s.certificates, proofs::certificate);
+}
+
+fn keys<F: Form>(form: &mut F, s: &mut registry::Settings) {
+    form.optional("file", &mut s.file);
+    form.secret("master_key", &mut s.master_key);
 }
 
 /// The first name of a kind is the header's own.

@@ -1,6 +1,6 @@
 //! The whole configuration, checked: one part per room.
 
-use crate::{admin, identity, ledger, pricing, proxy, relay, telemetry, upstream};
+use crate::{admin, identity, ledger, pricing, proxy, registry, relay, telemetry, upstream};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Settings {
     pub admin: admin::Settings,
     /// `[identity]` and `when.identity_unknown`
     pub identity: identity::Settings,
+    /// `[keys]`
+    pub keys: registry::Settings,
     /// `[when]`, apart from `identity_unknown`
     pub when: proxy::WhenSettings,
     /// `[upstream]`

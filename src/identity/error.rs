@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::judge::Forbidden;
 use crate::domain::{ApplicationId, InvalidName, TenantId};
 
 /// Why a caller is refused; the message is for the caller.
@@ -81,44 +82,106 @@ pub enum IdentityError {
         /// The name.
         application: ApplicationId,
     },
+    /// Nothing proves the caller, and the mode is `proven`.
+    #[error(
+        "bedrock-meter: this proxy demands a key of its own and the request shows none. Ask its \
+         operator for one (`bedrock-meter keys create`)."
+    )]
+    CredentialsMissing,
+    /// The request is signed with a key of another issuer, such as a real AWS key.
+    #[error(
+        "bedrock-meter: the request is signed with {issuer}, and this proxy takes keys of its own \
+         only. Use the key that its operator issued to you; the AWS key opens nothing here and is \
+         not needed."
+    )]
+    ForeignKey {
+        /// Whose key it seems to be.
+        issuer: &'static str,
+    },
+    /// A signature that does not hold, or an access key id that nobody has: one answer.
+    #[error(
+        "bedrock-meter: the signature does not match, or the access key id is none of this \
+         proxy's. Check id and secret; behind a load balancer its operator checks \
+         identity.external_names."
+    )]
+    InvalidSignature {
+        /// Why, for log and metric alone.
+        reason: &'static str,
+    },
+    /// The signature is too old, or of the future.
+    #[error(
+        "bedrock-meter: the signature's time differs from this proxy's by {skew_seconds} s. Set \
+         the clock of the caller."
+    )]
+    ClockSkew {
+        /// By how much.
+        skew_seconds: u64,
+    },
+    /// A token that nobody has.
+    #[error(
+        "bedrock-meter: the bearer token is none of this proxy's. Check that it was copied whole, \
+         or ask its operator for a new one."
+    )]
+    InvalidToken {
+        /// Why, for log and metric alone.
+        reason: &'static str,
+    },
+    /// The key, or the proof, was good once.
+    #[error("bedrock-meter: this key of tenant {tenant} has expired. Ask for a new one.")]
+    KeyExpired {
+        /// Whose it was.
+        tenant: TenantId,
+    },
+    /// The key was revoked.
+    #[error("bedrock-meter: this key of tenant {tenant} was revoked. Ask for a new one.")]
+    KeyRevoked {
+        /// Whose it was.
+        tenant: TenantId,
+    },
+    /// The tenant is suspended, or its time has not come or is over.
+    #[error("bedrock-meter: tenant {tenant} is not active in this proxy. Ask its operator.")]
+    TenantInactive {
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// The signature was taken before.
+    #[error("bedrock-meter: this very signature was taken before. Sign each request anew.")]
+    Replayed {
+        /// Whose it is.
+        tenant: TenantId,
+    },
+    /// The policy of key or tenant forbids it.
+    #[error(
+        "bedrock-meter: tenant {tenant} may not {what}. Ask the operator of this proxy to allow it."
+    )]
+    Forbidden {
+        /// Whose policy.
+        tenant: TenantId,
+        /// What it forbids.
+        what: Forbidden,
+    },
 }
 
 impl IdentityError {
-    /// Every kind.
-    pub const KINDS: [&'static str; 8] = [
-        "untrusted_caller",
-        "unproven_caller",
-        "tenant_missing",
-        "ambiguous_claim",
-        "contradicting_claims",
-        "invalid_name",
-        "unknown_tenant",
-        "unlisted_application",
-    ];
-
-    /// The kind: a closed set, for the metric label `reason` and `x-bedrock-meter-error`.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Untrusted { .. } => "untrusted_caller",
-            Self::Unproven { .. } => "unproven_caller",
-            Self::TenantMissing { .. } => "tenant_missing",
-            Self::Ambiguous { .. } => "ambiguous_claim",
-            Self::Contradiction { .. } => "contradicting_claims",
-            Self::InvalidName { .. } => "invalid_name",
-            Self::UnknownTenant { .. } => "unknown_tenant",
-            Self::UnlistedApplication { .. } => "unlisted_application",
+    /// The reason that log and metric show; `None` where the kind says it all.
+    pub const fn reason(&self) -> Option<&'static str> {
+        if let Self::InvalidSignature { reason } | Self::InvalidToken { reason } = self {
+            Some(reason)
+        } else {
+            None
         }
     }
 
-    /// The HTTP status: 400 where the request is at fault, 403 where the caller may not.
-    pub const fn status(&self) -> u16 {
-        match self {
-            Self::Ambiguous { .. } | Self::Contradiction { .. } | Self::InvalidName { .. } => 400,
-            Self::Untrusted { .. }
-            | Self::Unproven { .. }
-            | Self::TenantMissing { .. }
-            | Self::UnknownTenant { .. }
-            | Self::UnlistedApplication { .. } => 403,
+    /// The tenant, where it is proven.
+    pub const fn tenant(&self) -> Option<&TenantId> {
+        if let Self::KeyExpired { tenant }
+        | Self::KeyRevoked { tenant }
+        | Self::Replayed { tenant }
+        | Self::Forbidden { tenant, .. } = self
+        {
+            Some(tenant)
+        } else {
+            None
         }
     }
 }
@@ -144,49 +207,5 @@ impl std::fmt::Display for Claim {
             Self::User => "user",
             Self::Session => "session",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_refusal_says_whose_it_is_and_has_its_kind() {
-        let client = IpAddr::from([203, 0, 113, 9]);
-        let tenant = TenantId::new("acme").unwrap();
-        let application = ApplicationId::new("chat").unwrap();
-        let claim = Claim::Tenant;
-        let errors = [
-            IdentityError::Untrusted { client },
-            IdentityError::Unproven { client },
-            IdentityError::TenantMissing {
-                header: "x-team".to_owned(),
-            },
-            IdentityError::Ambiguous { claim },
-            IdentityError::Contradiction { claim },
-            IdentityError::InvalidName {
-                claim,
-                cause: TenantId::new("").unwrap_err(),
-            },
-            IdentityError::UnknownTenant {
-                tenant: tenant.clone(),
-            },
-            IdentityError::UnlistedApplication {
-                tenant,
-                application,
-            },
-        ];
-        for error in &errors {
-            assert!(error.to_string().starts_with("bedrock-meter: "), "{error}");
-        }
-        assert_eq!(
-            errors.each_ref().map(IdentityError::kind),
-            IdentityError::KINDS
-        );
-        assert_eq!(
-            errors.each_ref().map(IdentityError::status),
-            [403, 403, 403, 400, 400, 400, 403, 403]
-        );
     }
 }

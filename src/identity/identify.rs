@@ -6,12 +6,17 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
+use super::caller::Caller;
 use super::error::{Claim, IdentityError};
+use super::head::Head;
+use super::judge::Grants;
 use super::principal::Principal;
+use super::proof::Proof;
 use super::pseudonym::{UserNames, bounded};
-use super::settings::{IdentityUnknown, OnContradiction, Settings, TenantSettings};
+use super::settings::{IdentityUnknown, Settings, TenantSettings};
 use super::{address, ambient, headers};
 use crate::domain::{ApplicationId, BasePath, Secret, TenantId};
+use crate::registry::{Callers, OnContradiction};
 
 /// What a request's body says about its caller.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +30,7 @@ pub struct Claims<'a> {
 /// Tells who is calling.
 #[derive(Debug)]
 pub struct Identity {
-    settings: Settings,
+    pub(super) settings: Settings,
     tenants: HashMap<TenantId, TenantSettings>,
     tenancy_headers: Vec<HeaderName>,
     users: UserNames,
@@ -55,46 +60,77 @@ impl Identity {
         self.users.keep(&client.to_string())
     }
 
-    /// Tells who a request comes from.
+    /// Tells who a request comes from. A proof decides; what header and base path say beside it
+    /// has to agree.
     ///
     /// # Errors
-    /// When the caller may not say who it is, does not say it, or says it in two ways.
+    /// When the caller does not say who it is, says it in two ways, or says what its proof does
+    /// not bear out.
     pub fn identify(
         &self,
-        client: IpAddr,
-        headers: &HeaderMap,
+        proof: Option<Proof>,
+        head: &Head<'_>,
         base: &BasePath,
         claims: &Claims<'_>,
+        callers: &Callers,
     ) -> Result<Principal, IdentityError> {
-        self.demand_trust(client, headers, base)?;
-        let (tenant, tenant_contradicted) = self.tenant(headers, base)?;
+        let key = proof.as_ref().and_then(|proof| proof.key.clone());
+        let of_key = Grants { key, tenant: None };
+        let refuse = of_key.on_contradiction() == Some(OnContradiction::Refuse)
+            || of_key.on_contradiction().is_none() && self.refuses_contradictions();
+        let rules = Rules { refuse };
+        let headers = head.headers;
+        let proven = proof.as_ref().map(|proof| proof.tenant.clone());
+        let (tenant, tenant_contradicted) = self.tenant(proven, headers, base, rules)?;
+        let grants = Grants {
+            tenant: callers.tenant(&tenant).cloned(),
+            ..of_key
+        };
+        if grants
+            .tenant
+            .as_ref()
+            .is_some_and(|tenant| !tenant.is_active(head.now))
+        {
+            return Err(IdentityError::TenantInactive { tenant });
+        }
+        let proven = proof.as_ref().and_then(|proof| proof.application.clone());
         let (application, application_contradicted) =
-            self.application(&tenant, headers, base, claims)?;
+            self.application(proven, &tenant, headers, base, claims, &grants, rules)?;
+        let user = proof.as_ref().and_then(|proof| proof.user.as_deref());
+        let user = user.and_then(|user| self.users.keep(user));
         Ok(Principal {
             tenant,
             application,
-            user: self.user(headers, claims)?,
+            user: match user {
+                Some(user) => Some(user),
+                None => self.user(headers, claims)?,
+            },
             session: self.session(headers)?,
             contradicted: tenant_contradicted || application_contradicted,
+            proven_by: proof.map(|proof| proof.means),
+            grants,
         })
     }
 
-    /// Refuses who may not call at all, before anything of a body is read.
+    fn refuses_contradictions(&self) -> bool {
+        self.settings.on_contradiction == OnContradiction::Refuse
+    }
+
+    /// Refuses who may not call at all without a proof, before anything of a body is read.
     ///
     /// # Errors
     /// When the caller is outside the trusted networks.
-    pub fn demand_trust(
+    pub(super) fn demand_trust(
         &self,
-        client: IpAddr,
-        headers: &HeaderMap,
+        head: &Head<'_>,
         base: &BasePath,
-    ) -> Result<(), IdentityError> {
-        let client = client.to_canonical();
+    ) -> Result<Caller<'static>, IdentityError> {
+        let client = head.client.to_canonical();
         if address::contains(&self.settings.trusted_networks, client) {
-            return Ok(());
+            return Ok(Caller::Trusted);
         }
         let names_tenant =
-            base.tenant.is_some() || headers::any(headers, &self.settings.headers.tenant);
+            base.tenant.is_some() || headers::any(head.headers, &self.settings.headers.tenant);
         Err(if names_tenant {
             IdentityError::Untrusted { client }
         } else {
@@ -104,12 +140,23 @@ impl Identity {
 
     fn tenant(
         &self,
+        proven: Option<TenantId>,
         headers: &HeaderMap,
         base: &BasePath,
+        rules: Rules,
     ) -> Result<(TenantId, bool), IdentityError> {
         let accepted = &self.settings.headers.tenant;
         let header = headers::single_name(headers, accepted, Claim::Tenant, TenantId::new)?;
-        let (named, contradicted) = self.stronger(header, base.tenant.as_ref(), Claim::Tenant)?;
+        let said = rules.stronger(header, base.tenant.as_ref(), Claim::Tenant)?;
+        if let Some(proven) = proven {
+            let (tenant, overruled) =
+                rules.stronger(Some(proven), said.0.as_ref(), Claim::Tenant)?;
+            // The first of two is there.
+            return tenant
+                .map(|tenant| (tenant, overruled || said.1))
+                .ok_or(IdentityError::CredentialsMissing);
+        }
+        let (named, contradicted) = said;
         match named {
             Some(tenant) if self.knows(&tenant) => Ok((tenant, contradicted)),
             Some(tenant) => Err(IdentityError::UnknownTenant { tenant }),
@@ -130,17 +177,28 @@ impl Identity {
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an application is said in more ways than anything else"
+    )]
     fn application(
         &self,
+        proven: Option<ApplicationId>,
         tenant: &TenantId,
         headers: &HeaderMap,
         base: &BasePath,
         claims: &Claims<'_>,
+        grants: &Grants,
+        rules: Rules,
     ) -> Result<(ApplicationId, bool), IdentityError> {
         let accepted = &self.settings.headers.application;
         let claim = Claim::Application;
         let header = headers::single_name(headers, accepted, claim, ApplicationId::new)?;
-        let (named, contradicted) = self.stronger(header, base.application.as_ref(), claim)?;
+        let (said, contradicted) = rules.stronger(header, base.application.as_ref(), claim)?;
+        let (named, overruled) = match proven {
+            Some(_) => rules.stronger(proven, said.as_ref(), claim)?,
+            None => (said, false),
+        };
         let named = named
             .or_else(|| ambient::sdk_application(headers))
             .or_else(|| self.metadata_application(claims));
@@ -148,11 +206,12 @@ impl Identity {
         let application = match (named, of_tenant) {
             (Some(named), Some(of_tenant)) => listed(named, of_tenant)?,
             (Some(named), None) => named,
-            (None, of_tenant) => of_tenant
-                .and_then(|of_tenant| of_tenant.default_application.clone())
+            (None, of_tenant) => grants
+                .first(|policy| policy.default_application.clone())
+                .or_else(|| of_tenant?.default_application.clone())
                 .unwrap_or_else(|| self.unknown.application.clone()),
         };
-        Ok((application, contradicted))
+        Ok((application, contradicted || overruled))
     }
 
     /// A value that is no valid name is passed over: metadata has many other uses.
@@ -161,21 +220,6 @@ impl Identity {
         let mut pairs = claims.metadata.iter();
         let (_, name) = pairs.find(|(key, _)| key == wanted)?;
         ApplicationId::new(name).ok()
-    }
-
-    /// The stronger of two claims (the header), and whether the weaker one contradicts it.
-    fn stronger<T: Clone + PartialEq>(
-        &self,
-        header: Option<T>,
-        path: Option<&T>,
-        claim: Claim,
-    ) -> Result<(Option<T>, bool), IdentityError> {
-        let contradicted = matches!((&header, path), (Some(a), Some(b)) if a != b);
-        let refuse = self.settings.on_contradiction == OnContradiction::Refuse;
-        if contradicted && refuse {
-            return Err(IdentityError::Contradiction { claim });
-        }
-        Ok((header.or_else(|| path.cloned()), contradicted))
     }
 
     fn user(
@@ -193,6 +237,28 @@ impl Identity {
         let header = headers::single(headers, &self.settings.headers.session, Claim::Session)?;
         let named = header.as_deref().and_then(bounded);
         Ok(named.or_else(|| ambient::trace_id(headers).map(Arc::from)))
+    }
+}
+
+/// How contradictions are taken.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    refuse: bool,
+}
+
+impl Rules {
+    /// The stronger of two claims, and whether the weaker one contradicts it.
+    fn stronger<T: Clone + PartialEq>(
+        self,
+        strong: Option<T>,
+        weak: Option<&T>,
+        claim: Claim,
+    ) -> Result<(Option<T>, bool), IdentityError> {
+        let contradicted = matches!((&strong, weak), (Some(a), Some(b)) if a != b);
+        if contradicted && self.refuse {
+            return Err(IdentityError::Contradiction { claim });
+        }
+        Ok((strong.or_else(|| weak.cloned()), contradicted))
     }
 }
 
@@ -249,7 +315,15 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::domain::Timestamp;
     use crate::identity::UserPolicy;
+    use crate::registry::MasterKeys;
+
+    /// The variant of an error, by name.
+    fn variant(error: &IdentityError) -> String {
+        let shown = format!("{error:?}");
+        shown.split([' ', '(']).next().unwrap().to_owned()
+    }
 
     const TRUSTED: &str = "127.0.0.1";
     const STRANGER: &str = "203.0.113.9";
@@ -297,7 +371,18 @@ mod tests {
             body_user_id: request.body_user_id,
         };
         let identity = Identity::new(settings, &Secret::new("key"));
-        identity.identify(request.client.parse().unwrap(), &headers, &base, &claims)
+        let head = Head {
+            client: request.client.parse().unwrap(),
+            method: "POST",
+            uri: &http::Uri::from_static("/model/m/converse"),
+            headers: &headers,
+            now: Timestamp::from_unix_ms(0),
+        };
+        let masters = "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let callers = Callers::nobody(MasterKeys::parse(masters).unwrap());
+        let caller = identity.caller(head, &base, &callers)?;
+        let proof = identity.prove(caller, &head, || [0; 32])?;
+        identity.identify(proof, &head, &base, &claims, &callers)
     }
 
     fn stored() -> Settings {
@@ -397,23 +482,23 @@ mod tests {
         let check = |request: Request<'_>, kind: &str| {
             for client in [STRANGER, "::ffff:203.0.113.9", "2001:db8::1"] {
                 let refused = identify(Settings::default(), Request { client, ..request });
-                assert_eq!(refused.unwrap_err().kind(), kind, "{client}");
+                assert_eq!(variant(&refused.unwrap_err()), kind, "{client}");
             }
         };
-        check(PLAIN, "unproven_caller");
+        check(PLAIN, "Unproven");
         let headers = &[(APPLICATION, "chat"), ("user-agent", "app/x")];
-        check(Request { headers, ..PLAIN }, "unproven_caller");
+        check(Request { headers, ..PLAIN }, "Unproven");
         let headers = &[(TENANT, "acme")];
-        check(Request { headers, ..PLAIN }, "untrusted_caller");
+        check(Request { headers, ..PLAIN }, "Untrusted");
         let headers = &[(TENANT, "not a name"), (TENANT, "")];
-        check(Request { headers, ..PLAIN }, "untrusted_caller");
+        check(Request { headers, ..PLAIN }, "Untrusted");
         let path_tenant = "acme";
         check(
             Request {
                 path_tenant,
                 ..PLAIN
             },
-            "untrusted_caller",
+            "Untrusted",
         );
     }
 
@@ -427,18 +512,18 @@ mod tests {
                 ..PLAIN
             };
             let refused = identify(Settings::default(), request).unwrap_err();
-            assert_eq!(refused.kind(), kind, "{headers:?}");
+            assert_eq!(variant(&refused), kind, "{headers:?}");
         };
-        check(&[(TENANT, "other")], "contradicting_claims");
-        check(&[(APPLICATION, "other")], "contradicting_claims");
-        check(&[(TENANT, "acme"), (TENANT, "acme")], "ambiguous_claim");
-        check(&[(APPLICATION, "a"), (APPLICATION, "b")], "ambiguous_claim");
-        check(&[(USER, "a"), (USER, "b")], "ambiguous_claim");
-        check(&[(SESSION, "a"), (SESSION, "b")], "ambiguous_claim");
-        check(&[(TENANT, "acme, other")], "invalid_name");
-        check(&[(TENANT, "")], "invalid_name");
-        check(&[(TENANT, "\u{e9}")], "invalid_name");
-        check(&[(APPLICATION, "a b")], "invalid_name");
+        check(&[(TENANT, "other")], "Contradiction");
+        check(&[(APPLICATION, "other")], "Contradiction");
+        check(&[(TENANT, "acme"), (TENANT, "acme")], "Ambiguous");
+        check(&[(APPLICATION, "a"), (APPLICATION, "b")], "Ambiguous");
+        check(&[(USER, "a"), (USER, "b")], "Ambiguous");
+        check(&[(SESSION, "a"), (SESSION, "b")], "Ambiguous");
+        check(&[(TENANT, "acme, other")], "InvalidName");
+        check(&[(TENANT, "")], "InvalidName");
+        check(&[(TENANT, "\u{e9}")], "InvalidName");
+        check(&[(APPLICATION, "a b")], "InvalidName");
     }
 
     #[test]
@@ -495,16 +580,16 @@ mod tests {
             };
             match identify(closed_list(), request) {
                 Ok(principal) => principal.application.to_string(),
-                Err(error) => error.kind().to_owned(),
+                Err(error) => variant(&error),
             }
         };
         assert_eq!(named("acme", "chat"), "chat");
         assert_eq!(named("acme", ""), "search");
-        assert_eq!(named("acme", "other"), "unlisted_application");
+        assert_eq!(named("acme", "other"), "UnlistedApplication");
         assert_eq!(named("open", "anything"), "anything");
         assert_eq!(named("open", ""), "unknown");
-        assert_eq!(named("other", ""), "unknown_tenant");
-        assert_eq!(named("unknown", ""), "unknown_tenant");
+        assert_eq!(named("other", ""), "UnknownTenant");
+        assert_eq!(named("unknown", ""), "UnknownTenant");
         assert_eq!(named("", ""), "unknown");
     }
 
@@ -515,7 +600,7 @@ mod tests {
             ..Settings::default()
         };
         let refused = identify(settings, PLAIN).unwrap_err();
-        assert_eq!(refused.kind(), "tenant_missing");
+        assert_eq!(variant(&refused), "TenantMissing");
         assert!(refused.to_string().contains(TENANT), "{refused}");
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::judge::Grants;
+use super::proof::Means;
 use crate::domain::{ApplicationId, TenantId};
 
 /// An admitted caller.
@@ -15,7 +17,11 @@ pub struct Principal {
     pub user: Option<Arc<str>>,
     /// The caller's session or run.
     pub session: Option<Arc<str>>,
-    /// Whether header and base path contradicted each other and the header was believed; to be
-    /// counted (`identity.on_contradiction = "ignore-and-count"`).
+    /// Whether a weaker claim contradicted a stronger one and was passed over; to be counted
+    /// (`on_contradiction = "ignore-and-count"`).
     pub contradicted: bool,
+    /// How it was proven; `None` for a caller whose network is trusted.
+    pub proven_by: Option<Means>,
+    /// What its key and its tenant may do.
+    pub grants: Grants,
 }

@@ -1,6 +1,7 @@
 //! Who may say who is calling, and how they say it (`[identity]`, `when.identity_unknown`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -8,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::certificates::CertificateRule;
 use super::jwt::IssuerSettings;
 use crate::domain::{ApplicationId, Secret, TenantId, keywords};
+use crate::registry::OnContradiction;
 
 /// The identity settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,16 @@ pub struct Settings {
     pub pseudonym_key: Option<Secret>,
     /// What happens to a trusted caller who names no tenant.
     pub identity_unknown: IdentityUnknown,
+    /// Other names by which clients call this proxy, as they sign them (`host` or `host:port`).
+    pub external_names: Vec<String>,
+    /// What a load balancer takes off each path before this proxy sees it.
+    pub external_path_prefix: Option<String>,
+    /// The most that a signature's time may differ from ours.
+    pub clock_skew_max: Duration,
+    /// Whether a signature may leave the body out (`UNSIGNED-PAYLOAD`).
+    pub allow_unsigned_payload: bool,
+    /// Whether a signature is taken only once while it is valid.
+    pub refuse_replays: bool,
 }
 
 impl Default for Settings {
@@ -53,6 +65,12 @@ impl Default for Settings {
             user: UserPolicy::default(),
             pseudonym_key: None,
             identity_unknown: IdentityUnknown::default(),
+            external_names: Vec::new(),
+            external_path_prefix: None,
+            // The window of AWS itself (AWS general reference, "Troubleshooting SigV4").
+            clock_skew_max: Duration::from_mins(5),
+            allow_unsigned_payload: false,
+            refuse_replays: false,
         }
     }
 }
@@ -95,18 +113,10 @@ pub struct TenantSettings {
 keywords!(
     /// How callers are told apart.
     Mode {
-        /// Callers of trusted networks are believed; nobody is proven.
+        /// Callers of trusted networks are believed, unless they show a key of this proxy's.
         TrustedHeaders = "trusted-headers",
-    }
-);
-
-keywords!(
-    /// What happens when two claims of one request contradict each other.
-    OnContradiction {
-        /// The call is refused.
-        Refuse = "refuse",
-        /// The stronger claim (the header) holds, and the contradiction is counted.
-        IgnoreAndCount = "ignore-and-count",
+        /// Every caller proves who it is; names alone are never believed.
+        Proven = "proven",
     }
 );
 

@@ -8,6 +8,7 @@ mod answer;
 mod drain;
 mod live;
 mod open_set;
+mod own;
 mod refusal;
 mod service;
 mod settings;
@@ -18,6 +19,7 @@ mod world;
 pub use answer::AnswerBody;
 pub use drain::Drains;
 pub use open_set::{LiveCall, OpenSet};
+pub use own::OWN_PATHS;
 pub use refusal::{Refusal, RefusalKind, Row, refusals_markdown};
 pub use service::Service;
 pub use settings::{

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::aws::error_response;
 use crate::domain::{CallId, TenantId};
-use crate::identity::IdentityError;
+use crate::identity::{Forbidden, IdentityError};
 use crate::relay::GatherError;
 use crate::routing::RoutingError;
 use crate::upstream::UpstreamError;
@@ -89,6 +89,40 @@ refusals! {
         "Use a tenant of `identity.tenants`, or ask the operator to add yours.",
     UnlistedApplication => "unlisted_application" 403 "AccessDeniedException" false
         "Use an application that the tenant lists, or ask the operator to add yours.",
+    CredentialsMissing => "credentials_missing" 403 "UnrecognizedClientException" false
+        "Use a key of this proxy: its operator issues it with `bedrock-meter keys create`.",
+    ForeignKey => "foreign_key" 403 "UnrecognizedClientException" false
+        "Use the key that this proxy's operator issued to you, not one of AWS.",
+    InvalidSignature => "invalid_signature" 403 "InvalidSignatureException" false
+        "Check access key id and secret; in between, nobody may change path, host, signed headers or body.",
+    ClockSkew => "clock_skew" 403 "RequestTimeTooSkewed" false
+        "Set the caller's clock: it differs from the proxy's by more than `identity.clock_skew_max`.",
+    InvalidToken => "invalid_token" 403 "UnrecognizedClientException" false
+        "Check that the token was copied whole, or ask the operator for a new one.",
+    KeyExpired => "key_expired" 403 "AccessDeniedException" false
+        "Ask the operator for a new key (`bedrock-meter keys create` or `rotate`).",
+    KeyRevoked => "key_revoked" 403 "AccessDeniedException" false
+        "Ask the operator for a new key: this one was revoked.",
+    TenantInactive => "tenant_inactive" 403 "AccessDeniedException" false
+        "Ask the operator: the tenant is suspended, or outside its dates.",
+    Replayed => "replayed" 403 "InvalidSignatureException" false
+        "Sign each request anew: `identity.refuse_replays` takes a signature once.",
+    ApplicationNotAllowed => "application_not_allowed" 403 "AccessDeniedException" false
+        "Name an application that key and tenant list, or ask the operator to add yours.",
+    ModelNotAllowed => "model_not_allowed" 403 "AccessDeniedException" false
+        "Use a model that key and tenant may use; an opaque ARN has to be listed itself.",
+    GeographyNotAllowed => "geography_not_allowed" 403 "AccessDeniedException" false
+        "Use an inference profile of a geography that key and tenant may use.",
+    RegionNotAllowed => "region_not_allowed" 403 "AccessDeniedException" false
+        "Call a region that key and tenant may call.",
+    OperationNotAllowed => "operation_not_allowed" 403 "AccessDeniedException" false
+        "Ask the operator to allow the operation to key and tenant.",
+    NetworkNotAllowed => "network_not_allowed" 403 "AccessDeniedException" false
+        "Call from a network that the key lists.",
+    ResourceNotAllowed => "resource_not_allowed" 403 "AccessDeniedException" false
+        "Use resources that the tenant lists as its own, or ask the operator to add yours.",
+    GuardrailRequired => "guardrail_required" 403 "AccessDeniedException" false
+        "Name the guardrail that the key demands.",
     PriceUnknown => "price_unknown" 403 "AccessDeniedException" false
         "The model has no price here and `when.price_unknown` refuses; ask the operator.",
     BodyTooLong => "body_too_long" 400 "ValidationException" false
@@ -120,6 +154,8 @@ pub struct Refusal {
     pub detail: String,
     /// The tenant whose counter it goes to, when one was proven.
     pub tenant: Option<TenantId>,
+    /// What the operator learns beyond the kind, and the caller does not: for log and metric.
+    pub reason: Option<&'static str>,
 }
 
 impl Refusal {
@@ -129,6 +165,7 @@ impl Refusal {
             kind,
             detail: detail.into(),
             tenant: None,
+            reason: None,
         }
     }
 
@@ -183,8 +220,35 @@ impl From<&IdentityError> for Refusal {
             IdentityError::InvalidName { .. } => RefusalKind::InvalidName,
             IdentityError::UnknownTenant { .. } => RefusalKind::UnknownTenant,
             IdentityError::UnlistedApplication { .. } => RefusalKind::UnlistedApplication,
+            IdentityError::CredentialsMissing => RefusalKind::CredentialsMissing,
+            IdentityError::ForeignKey { .. } => RefusalKind::ForeignKey,
+            IdentityError::InvalidSignature { .. } => RefusalKind::InvalidSignature,
+            IdentityError::ClockSkew { .. } => RefusalKind::ClockSkew,
+            IdentityError::InvalidToken { .. } => RefusalKind::InvalidToken,
+            IdentityError::KeyExpired { .. } => RefusalKind::KeyExpired,
+            IdentityError::KeyRevoked { .. } => RefusalKind::KeyRevoked,
+            IdentityError::TenantInactive { .. } => RefusalKind::TenantInactive,
+            IdentityError::Replayed { .. } => RefusalKind::Replayed,
+            IdentityError::Forbidden { what, .. } => of_forbidden(what),
         };
-        Self::new(kind, error.to_string())
+        Self {
+            tenant: error.tenant().cloned(),
+            reason: error.reason(),
+            ..Self::new(kind, error.to_string())
+        }
+    }
+}
+
+const fn of_forbidden(what: &Forbidden) -> RefusalKind {
+    match what {
+        Forbidden::Application(_) => RefusalKind::ApplicationNotAllowed,
+        Forbidden::Model(_) => RefusalKind::ModelNotAllowed,
+        Forbidden::Geography(_) => RefusalKind::GeographyNotAllowed,
+        Forbidden::Region(_) => RefusalKind::RegionNotAllowed,
+        Forbidden::Operation(_) => RefusalKind::OperationNotAllowed,
+        Forbidden::Network(_) => RefusalKind::NetworkNotAllowed,
+        Forbidden::Resource(_) => RefusalKind::ResourceNotAllowed,
+        Forbidden::WithoutGuardrail(_) => RefusalKind::GuardrailRequired,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -24,10 +23,13 @@ use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
     ServiceTier, Timestamp, Usage,
 };
-use crate::identity::{Claims, Peer, Principal, client_address};
+use crate::identity::{
+    Asked, Caller, Claims, Head, IdentityError, Peer, Principal, Proof, client_address,
+};
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
+use crate::registry::Callers;
 use crate::relay::{Gathered, discard, filter_answer, gather};
 use crate::routing::{Route, claimed_region, route};
 use crate::telemetry::Origin;
@@ -35,7 +37,7 @@ use crate::upstream::{Authority, Exchange, Failed, Pool, RequestBody, Target, Up
 
 /// Serves the calls of one worker.
 pub struct Service {
-    gates: Arc<Gates>,
+    pub(super) gates: Arc<Gates>,
     pool: Arc<Pool>,
     signer: Signer,
 }
@@ -76,13 +78,17 @@ impl Service {
         let call_id = CallId::generate(self.gates.clock.now());
         match self.relay(call_id, peer, request).await {
             Ok(response) => response,
-            Err(refusal) => {
-                let kind = refusal.kind.row().name;
-                self.gates.metrics.refused(refusal.tenant.as_ref(), kind);
-                tracing::info!(event = "refused", %call_id, kind, "call refused");
-                refusal.respond(call_id).map(AnswerBody::own)
-            }
+            Err(refusal) => self.refuse(call_id, &refusal).map(AnswerBody::own),
         }
+    }
+
+    /// Counts a refusal and speaks it.
+    pub(super) fn refuse(&self, call_id: CallId, refusal: &Refusal) -> Response<Bytes> {
+        let kind = refusal.kind.row().name;
+        let reason = refusal.reason.unwrap_or(kind);
+        self.gates.metrics.refused(refusal.tenant.as_ref(), reason);
+        tracing::info!(event = "refused", %call_id, kind, reason, "call refused");
+        refusal.respond(call_id)
     }
 
     async fn relay(
@@ -93,6 +99,7 @@ impl Service {
     ) -> Result<Response<AnswerBody>, Refusal> {
         let gates = &*self.gates;
         let world = gates.world.load_full();
+        let callers = gates.callers.load_full();
         let (head, body) = request.into_parts();
         let request::Parts {
             method,
@@ -101,12 +108,19 @@ impl Service {
             ..
         } = head;
 
-        let checked = check_head(&world, peer, &method, &uri, &headers);
+        let head = Head {
+            client: client_address(peer.address, &headers, &world.trusted_proxies),
+            method: method.as_str(),
+            uri: &uri,
+            headers: &headers,
+            now: gates.clock.now(),
+        };
+        let checked = check_head(&world, &callers, &method, &uri, head);
         let Checked {
             route,
             region,
             target,
-            client,
+            caller,
         } = match checked {
             Ok(checked) => checked,
             Err(refusal) => {
@@ -115,12 +129,14 @@ impl Service {
                 return Err(refusal);
             }
         };
-        let gathered = gather(body, &gates.bodies, gates.credentials.signs()).await;
+        let hashed = gates.credentials.signs() || caller.needs_hash();
+        let gathered = gather(body, &gates.bodies, hashed).await;
         let gathered = gathered.map_err(|error| Refusal::from(&error))?;
         let _buffered = gates.metrics.buffered(gathered.length);
         let begun = Instant::now();
+        let proof = self.prove(&world, caller, &head, &gathered)?;
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
-        let principal = identify(&world, client, &headers, &route, &facts)?;
+        let principal = identify(&world, &callers, proof, &head, &route, &facts)?;
         if principal.contradicted {
             gates.metrics.contradicted(&principal.tenant);
         }
@@ -128,6 +144,8 @@ impl Service {
             .model_id
             .as_deref()
             .map(|id| resolve_model(&world, id));
+        self.judge(&principal, &head, route.operation, model.as_ref(), region)?;
+        let client = head.client;
         let call = open_call(
             call_id,
             gates.clock.now(),
@@ -165,6 +183,56 @@ impl Service {
             begun,
         };
         self.exchange(admission).await
+    }
+
+    /// The proof of a caller whose body is here.
+    fn prove(
+        &self,
+        world: &World,
+        caller: Caller<'_>,
+        head: &Head<'_>,
+        gathered: &Gathered,
+    ) -> Result<Option<Proof>, Refusal> {
+        let valid = world.identity.refuses_replays();
+        let signature = valid.and_then(|_| caller.signature());
+        let signature = signature.map(str::to_owned);
+        let proof = world.identity.prove(caller, head, || gathered.sha256());
+        let proof = proof.map_err(|error| Refusal::from(&error))?;
+        // Only what holds is remembered: others could fill the memory with junk.
+        if let (Some(valid), Some(signature), Some(proof)) = (valid, signature, &proof)
+            && !self.gates.replays.is_new(&signature, head.now, valid)
+        {
+            let tenant = proof.tenant.clone();
+            return Err(Refusal::from(&IdentityError::Replayed { tenant }));
+        }
+        Ok(proof)
+    }
+
+    /// Whether policies allow the call. What they would refuse but only observe is counted.
+    fn judge(
+        &self,
+        principal: &Principal,
+        head: &Head<'_>,
+        operation: Operation,
+        model: Option<&ModelRef>,
+        region: &Region,
+    ) -> Result<(), Refusal> {
+        let judgement = principal.grants.judge(&Asked {
+            operation,
+            model,
+            region,
+            client: head.client,
+            application: &principal.application,
+        });
+        if let Some(observed) = judgement.observed {
+            let reason = observed.kind();
+            self.gates.metrics.observed(&principal.tenant, reason);
+        }
+        let Some(what) = judgement.refused else {
+            return Ok(());
+        };
+        let tenant = principal.tenant.clone();
+        Err(Refusal::from(&IdentityError::Forbidden { tenant, what }))
     }
 
     /// A place in the settlement queue: the only point where calls wait for each other.
@@ -459,21 +527,21 @@ fn answer(mut guard: Guard, mut parts: response::Parts, call_id: CallId) -> Resp
 }
 
 /// What a request's head says, before anything of its body is read.
-struct Checked<'a> {
+struct Checked<'a, 'h> {
     route: Route<'a>,
     region: &'a Region,
     target: &'a Target,
-    client: IpAddr,
+    caller: Caller<'h>,
 }
 
 /// Routes a request, and refuses early what need not be read.
-fn check_head<'a>(
+fn check_head<'a, 'h>(
     world: &'a World,
-    peer: &Peer,
+    callers: &Callers,
     method: &http::Method,
     uri: &'a Uri,
-    headers: &HeaderMap,
-) -> Result<Checked<'a>, Refusal> {
+    head: Head<'h>,
+) -> Result<Checked<'a, 'h>, Refusal> {
     let route = route(method, uri.path()).map_err(|error| Refusal::from(&error))?;
     if route.operation == Operation::InvokeModelWithBidirectionalStream {
         let detail = "the bidirectional stream is not served";
@@ -483,26 +551,27 @@ fn check_head<'a>(
         let detail = "Bedrock's second host (/mantle/) is not served";
         return Err(Refusal::new(RefusalKind::UnknownOperation, detail));
     }
-    let (region, target) = resolve_region(world, &route, headers)?;
-    let client = client_address(peer.address, headers, &world.trusted_proxies);
-    let trusted = world.identity.demand_trust(client, headers, &route.base);
-    trusted.map_err(|error| Refusal::from(&error))?;
+    let caller = world.identity.caller(head, &route.base, callers);
+    let caller = caller.map_err(|error| Refusal::from(&error))?;
+    let (region, target) = resolve_region(world, &route, head.headers, caller.region())?;
     Ok(Checked {
         route,
         region,
         target,
-        client,
+        caller,
     })
 }
 
-/// The region: of the base path, of the client's signature, or the default.
+/// The region: of the base path, of the client's signature, of its key, or the default.
 fn resolve_region<'w>(
     world: &'w World,
     route: &Route<'_>,
     headers: &HeaderMap,
+    of_key: Option<&Region>,
 ) -> Result<(&'w Region, &'w Target), Refusal> {
     let named = route.base.region.as_ref().map(Region::as_str);
     let name = named.or_else(|| claimed_region(headers));
+    let name = name.or_else(|| of_key.map(Region::as_str));
     let region = match name {
         Some(name) => world.targets.region(name),
         None => Some(world.targets.default_region()),
@@ -533,8 +602,9 @@ fn resolve_model(world: &World, asked: &str) -> ModelRef {
 
 fn identify(
     world: &World,
-    client: IpAddr,
-    headers: &HeaderMap,
+    callers: &Callers,
+    proof: Option<Proof>,
+    head: &Head<'_>,
     route: &Route<'_>,
     facts: &RequestFacts,
 ) -> Result<Principal, Refusal> {
@@ -542,9 +612,12 @@ fn identify(
         metadata: &facts.metadata,
         body_user_id: facts.user_id.as_deref(),
     };
+    if let Some(key) = proof.as_ref().and_then(|proof| proof.key.as_ref()) {
+        key.used(head.now);
+    }
     world
         .identity
-        .identify(client, headers, &route.base, &claims)
+        .identify(proof, head, &route.base, &claims, callers)
         .map_err(|error| Refusal::from(&error))
 }
 
@@ -569,6 +642,8 @@ fn open_call(
         user,
         session,
         contradicted: _,
+        proven_by: _,
+        grants: _,
     } = principal;
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     OpenCall {

@@ -13,9 +13,10 @@ use super::open_set::OpenSet;
 use super::settings::PriceUnknown;
 use super::settle::Settlement;
 use crate::domain::Clock;
-use crate::identity::{Certificates, Identity, Issuers};
+use crate::identity::{Certificates, Identity, Issuers, Replays};
 use crate::ledger::OpenCalls;
 use crate::pricing::Catalogue;
+use crate::registry::Callers;
 use crate::relay::{GatherLimits, RequestHeaderFilter};
 use crate::telemetry::Metrics;
 use crate::upstream::{CredentialStore, Patience, Targets};
@@ -45,6 +46,10 @@ pub struct World {
 pub struct Gates {
     /// The tables. A reload replaces them; a call keeps those that it loaded at its top.
     pub world: ArcSwap<World>,
+    /// Tenants and issued keys, replaced when the registry changes.
+    pub callers: ArcSwap<Callers>,
+    /// The signatures that were taken, where each may be taken only once.
+    pub replays: Replays,
     /// Limits on request bodies.
     pub bodies: GatherLimits,
     /// The queue to the settling thread; its places are the calls in flight.

@@ -140,6 +140,8 @@ catalogue! {
         "Streams read to their end after their client left.";
     REFUSED = Counter "refused_total" ("calls") [tenant, reason]
         "Calls that the proxy itself answered with an error; callers without proof count as tenant unproven.";
+    OBSERVED = Counter "observed_refusals_total" ("calls") [tenant, reason]
+        "Calls that passed and that a policy in mode observe would have refused.";
     LEDGER_ENTRIES = Counter "ledger_entries_total" ("entries") []
         "Entries committed to the ledger by this process.";
     LEDGER_QUEUE = Gauge "ledger_queue_depth" ("entries") []

@@ -103,6 +103,11 @@ impl Metrics {
         self.recorder().contradicted(tenant);
     }
 
+    /// Counts a call that a policy would have refused, were it not only observed.
+    pub fn observed(&self, tenant: &TenantId, reason: &'static str) {
+        self.recorder().observed(tenant, reason);
+    }
+
     /// Counts an admitted call until the returned value is dropped.
     pub fn in_flight(&self) -> Held {
         Held::new(&self.in_flight, 1)

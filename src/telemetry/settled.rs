@@ -89,6 +89,7 @@ pub(super) struct Recorder {
     overhead_series: Cache<(Operation, Phase), Histogram>,
     refused: IntCounterVec,
     contradictions: IntCounterVec,
+    observed: IntCounterVec,
     /// Applications with series of their own among the period's costs: two each.
     costs: Rows,
     /// Applications with series of their own among the changes: three effects since two days.
@@ -121,6 +122,7 @@ impl Recorder {
             overhead_series: Cache::default(),
             refused: maker.counters(define::REFUSED)?,
             contradictions: maker.counters(define::CONTRADICTIONS)?,
+            observed: maker.counters(define::OBSERVED)?,
             costs: Rows::new(settings, 2),
             changes: Rows::new(settings, 6),
             models: Rows::new(settings, 12),
@@ -188,6 +190,12 @@ impl Recorder {
     pub(super) fn contradicted(&mut self, tenant: &TenantId) {
         let tenant = self.subjects.guard.tenant(tenant);
         self.contradictions.with_label_values(&[&*tenant]).inc();
+    }
+
+    /// Counts a call that a policy would have refused, were it not only observed.
+    pub(super) fn observed(&mut self, tenant: &TenantId, reason: &'static str) {
+        let tenant = self.subjects.guard.tenant(tenant);
+        self.observed.with_label_values(&[&*tenant, reason]).inc();
     }
 
     /// The label values for a row of the ledger. Its two periods make two series.

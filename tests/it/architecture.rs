@@ -56,6 +56,7 @@ const fn up_to(rank: u8, rooms: &'static [&'static str]) -> Imports {
 const SETTINGS: Imports = only(&[
     "domain",
     "telemetry",
+    "registry",
     "identity",
     "pricing",
     "relay",
@@ -66,7 +67,7 @@ const SETTINGS: Imports = only(&[
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 19] = [
+const ROOMS: [Room; 20] = [
     Room::new(
         0,
         "domain",
@@ -91,7 +92,18 @@ const ROOMS: [Room; 19] = [
         only(&["domain"]),
         "metrics, their table and guard; the logs; OTLP bodies",
     ),
-    Room::new(2, "identity", only(&["domain", "aws"]), "who is calling"),
+    Room::new(
+        1,
+        "registry",
+        only(&["domain"]),
+        "tenants and the keys issued to them; nothing of requests",
+    ),
+    Room::new(
+        2,
+        "identity",
+        only(&["domain", "aws", "registry"]),
+        "who is calling, and whether that may be",
+    ),
     Room::new(
         2,
         "routing",

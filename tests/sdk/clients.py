@@ -122,7 +122,7 @@ def node(script, *cases, seconds=120, environment=None):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def signed(method, url, headers=None, body=b"", host=None):
+def signed(method, url, headers=None, body=b"", host=None, key=CLIENT_KEY, service="bedrock", region=REGION):
     """The headers of a request signed like the SDKs do it, `host` as the client spells it."""
     parts = urllib.parse.urlsplit(url)
     host = host or parts.netloc
@@ -133,7 +133,7 @@ def signed(method, url, headers=None, body=b"", host=None):
         headers=dict(headers or {}),
     )
     botocore.auth.SigV4Auth(
-        botocore.credentials.Credentials(*CLIENT_KEY), "bedrock", REGION
+        botocore.credentials.Credentials(*key), service, region
     ).add_auth(request)
     return {**dict(request.headers), "Host": host}
 

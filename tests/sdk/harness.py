@@ -134,6 +134,26 @@ class Proxy(Program):
         self.url = self.announced["data listener"]
         self.admin = self.announced["admin listener"]
 
+    def issue(self, tenant, *options, kind="pair"):
+        """A new key of this proxy: id and secret of a pair, or a token."""
+        issued = self.command("keys", "create", "--tenant", tenant, "--kind", kind, "--output", "json", *options)
+        issued = json.loads(issued)
+        return issued["token"] if kind == "token" else (issued["id"], issued["secret_access_key"])
+
+    def command(self, *arguments):
+        """What a command prints that works on this proxy's registry; it must succeed."""
+        done = subprocess.run(
+            [BINARY, *map(str, arguments), "--config", self.config],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{arguments} failed: {done.stderr}")
+        return done.stdout
+
+    def wait_for_callers(self):
+        """Waits until a change of the registry is in force: a proxy looks five times a second."""
+        time.sleep(1.0)
+
     def metrics(self):
         """The exposition text."""
         with urllib.request.urlopen(self.admin + "/metrics", timeout=10) as answer:

@@ -69,8 +69,8 @@ LEFT_OUT = [
 ]
 
 
-def run(program, cases, ca=None):
-    """The answers of one driver to its cases."""
+def run(program, cases, ca=None, attempts=1):
+    """The answers of one driver to its cases; `attempts=None` leaves the SDK's own default."""
     command = {
         "python": [PYTHON, HERE / "compat/python_clients.py"],
         "js": ["node", HERE / "compat/js_clients.mjs"],
@@ -78,7 +78,9 @@ def run(program, cases, ca=None):
     }[program]
     # What a client would find in its surroundings is not what is tested.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    environment |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"}
+    environment |= {"AWS_EC2_METADATA_DISABLED": "true"}
+    if attempts:
+        environment["AWS_MAX_ATTEMPTS"] = str(attempts)
     environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     if ca:
         environment["NODE_EXTRA_CA_CERTS"] = str(ca)

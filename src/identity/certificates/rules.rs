@@ -8,7 +8,7 @@ use super::names::CertificateName;
 use super::peer::Peer;
 use crate::domain::{ApplicationId, TenantId};
 use crate::identity::address::contains;
-use crate::identity::glob::Glob;
+use crate::identity::pattern::Pattern;
 use crate::identity::template::{Template, Workload};
 
 /// A rule from a name to a tenant.
@@ -18,7 +18,7 @@ pub struct CertificateRule {
     pub name: String,
     /// The pattern that one of the certificate's names must match. With `://` it is for URIs, with
     /// `@` for e-mail addresses, else for host names.
-    pub san: Option<Glob>,
+    pub san: Option<Pattern>,
     /// The tenant.
     pub tenant: Option<Template>,
     /// The application.
@@ -56,7 +56,7 @@ pub struct Certificates {
 /// A rule that is whole.
 #[derive(Clone, Debug)]
 struct Rule {
-    san: Glob,
+    san: Pattern,
     tenant: Template,
     application: Option<Template>,
 }
@@ -133,7 +133,7 @@ enum Kind {
 }
 
 /// For which kind of names a pattern is.
-fn kind(pattern: &Glob) -> Kind {
+fn kind(pattern: &Pattern) -> Kind {
     let pattern = pattern.as_str();
     if pattern.contains("://") {
         Kind::Uri

@@ -7,7 +7,7 @@ use http::Uri;
 
 use super::claim_name::ClaimName;
 use crate::domain::{TenantId, keywords};
-use crate::identity::glob::Glob;
+use crate::identity::pattern::Pattern;
 use crate::identity::template::Template;
 
 /// An issuer of tokens.
@@ -81,13 +81,13 @@ pub struct MatchRule {
     /// What the configuration calls it; rules are tried in the order of their names.
     pub name: String,
     /// Condition: the Kubernetes namespace.
-    pub namespace: Option<Glob>,
+    pub namespace: Option<Pattern>,
     /// Condition: the Kubernetes service account.
-    pub service_account: Option<Glob>,
+    pub service_account: Option<Pattern>,
     /// Condition: this claim has `value`.
     pub claim: Option<ClaimName>,
     /// What the claim must match.
-    pub value: Option<Glob>,
+    pub value: Option<Pattern>,
     /// The tenant.
     pub tenant: Option<Template>,
     /// The application.

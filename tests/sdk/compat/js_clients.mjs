@@ -1,7 +1,8 @@
 // Makes the calls it reads as a JSON array on its input with JavaScript clients, in order, and prints
 // one line of JSON for each: the tokens the client reports, or the name of its error.
 //
-// A case: {client, operation, url, model}. A private CA comes by NODE_EXTRA_CA_CERTS.
+// A case: {client, operation, url, model, key, token}; without a key the client signs with one that
+// nobody knows, and a token takes the place of a key. A private CA comes by NODE_EXTRA_CA_CERTS.
 
 import { text } from "node:stream/consumers";
 import { createAmazonBedrock } from "@ai-sdk/amazon-bedrock";
@@ -18,7 +19,12 @@ import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { generateText, streamText } from "ai";
 
 const REGION = "us-east-1";
-const KEY = { accessKeyId: "AKIACLIENT", secretAccessKey: "client-secret" };
+const pair = ({ key }) => ({
+  accessKeyId: key?.[0] ?? "AKIACLIENT",
+  secretAccessKey: key?.[1] ?? "client-secret",
+});
+// What an AWS client is given: a key pair, or the token that stands in the environment.
+const credentials = (one) => (one.token ? {} : { credentials: pair(one) });
 const CLAUDE = {
   anthropic_version: "bedrock-2023-05-31",
   max_tokens: 64,
@@ -45,11 +51,12 @@ async function* chunks(stream) {
   for await (const { chunk } of stream) yield JSON.parse(Buffer.from(chunk.bytes).toString());
 }
 
-async function aws({ operation, url, model: modelId }, handler) {
+async function aws(one, handler) {
+  const { operation, url, model: modelId } = one;
   const client = new BedrockRuntimeClient({
     region: REGION,
     endpoint: url,
-    credentials: KEY,
+    ...credentials(one),
     ...handler,
   });
   const messages = [{ role: "user", content: [{ text: "Say hello." }] }];
@@ -78,20 +85,20 @@ async function aws({ operation, url, model: modelId }, handler) {
   }
 }
 
-async function anthropic({ operation, url, model }) {
-  const client = new AnthropicBedrock({
-    baseURL: url,
-    awsRegion: REGION,
-    awsAccessKey: KEY.accessKeyId,
-    awsSecretKey: KEY.secretAccessKey,
-  });
+async function anthropic(one) {
+  const { operation, url, model, token } = one;
+  const { accessKeyId: awsAccessKey, secretAccessKey: awsSecretKey } = pair(one);
+  const shown = token ? { apiKey: token } : { awsAccessKey, awsSecretKey };
+  const client = new AnthropicBedrock({ baseURL: url, awsRegion: REGION, ...shown });
   const ask = { model, max_tokens: 64, messages: CLAUDE.messages };
   if (operation === "InvokeModel") return claude((await client.messages.create(ask)).usage);
   return claudeEvents(await client.messages.create({ ...ask, stream: true }));
 }
 
-async function aiSdk({ operation, url, model }) {
-  const bedrock = createAmazonBedrock({ baseURL: url, region: REGION, ...KEY });
+async function aiSdk(one) {
+  const { operation, url, model, token } = one;
+  const shown = token ? { apiKey: token } : pair(one);
+  const bedrock = createAmazonBedrock({ baseURL: url, region: REGION, ...shown });
   const ask = { model: bedrock(model), prompt: "Say hello.", maxOutputTokens: 64 };
   if (operation === "Converse") return converse((await generateText(ask)).usage);
   let failure;
@@ -101,8 +108,9 @@ async function aiSdk({ operation, url, model }) {
   return converse(await answer.usage);
 }
 
-async function langchain({ operation, url, model }) {
-  const client = new BedrockRuntimeClient({ region: REGION, endpoint: url, credentials: KEY });
+async function langchain(one) {
+  const { operation, url, model } = one;
+  const client = new BedrockRuntimeClient({ region: REGION, endpoint: url, ...credentials(one) });
   const chat = new ChatBedrockConverse({ model, region: REGION, client, maxRetries: 0 });
   if (operation === "Converse") return claude((await chat.invoke("Say hello.")).usage_metadata);
   let total;
@@ -122,6 +130,8 @@ const CLIENTS = {
 
 for (const one of JSON.parse(await text(process.stdin))) {
   let answer;
+  delete process.env.AWS_BEARER_TOKEN_BEDROCK;
+  if (one.token) process.env.AWS_BEARER_TOKEN_BEDROCK = one.token;
   try {
     answer = await CLIENTS[one.client](one);
   } catch (error) {

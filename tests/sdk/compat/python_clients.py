@@ -1,7 +1,8 @@
 """Makes the calls it reads as a JSON array on its input with Python clients, in order, and prints
 one line of JSON for each: the tokens the client reports, or the class of its error.
 
-A case: {client, operation, url, model, ca}. Runs in an environment of its own, whose pins are
+A case: {client, operation, url, model, ca, key, token}; without a key the client signs with one
+that nobody knows, and a token takes the place of a key. Runs in an environment of its own, whose pins are
 `requirements-compat.txt`: these clients want other versions of each other's parts.
 """
 
@@ -29,6 +30,14 @@ def anthropic_events(events):
     return tokens
 
 
+def pair(case, access_key, secret_key):
+    """The arguments that give a client its key pair, or none where it has a token."""
+    if case.get("token"):
+        return {}
+    found = case.get("key") or KEY
+    return {access_key: found[0], secret_key: found[1]}
+
+
 def converse_usage(usage):
     return {"input_tokens": usage["inputTokens"], "output_tokens": usage["outputTokens"]}
 
@@ -37,7 +46,7 @@ def boto3(case):
     import boto3
 
     client = boto3.client("bedrock-runtime", region_name=REGION, endpoint_url=case["url"],
-                          aws_access_key_id=KEY[0], aws_secret_access_key=KEY[1], verify=case["ca"])
+                          verify=case["ca"], **pair(case, "aws_access_key_id", "aws_secret_access_key"))
     messages = [{"role": "user", "content": [{"text": "Say hello."}]}]
     match case["operation"]:
         case "Converse":
@@ -63,7 +72,7 @@ def aws_cli(case):
     common = ["--region", REGION, "--endpoint-url", case["url"], "--model-id", case["model"]]
     if case["ca"]:
         common += ["--ca-bundle", case["ca"]]
-    environment = os.environ | {"AWS_ACCESS_KEY_ID": KEY[0], "AWS_SECRET_ACCESS_KEY": KEY[1]}
+    environment = os.environ | pair(case, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
     def run(*arguments):
         done = subprocess.run([*command, *arguments, *common], capture_output=True, text=True, env=environment)
@@ -84,9 +93,9 @@ def anthropic_sdk(case):
     import httpx2
 
     trust = ssl.create_default_context(cafile=case["ca"]) if case["ca"] else True
+    shown = {"api_key": case["token"]} if case.get("token") else pair(case, "aws_access_key", "aws_secret_key")
     client = anthropic.AnthropicBedrock(
-        base_url=case["url"], aws_region=REGION, aws_access_key=KEY[0], aws_secret_key=KEY[1],
-        http_client=httpx2.Client(verify=trust))
+        base_url=case["url"], aws_region=REGION, http_client=httpx2.Client(verify=trust), **shown)
     ask = {"model": case["model"], "max_tokens": 64, "messages": CLAUDE["messages"]}
     if case["operation"] == "InvokeModel":
         return anthropic_events([client.messages.create(**ask).model_dump()])
@@ -100,7 +109,7 @@ def langchain(case):
     import boto3
 
     client = boto3.client("bedrock-runtime", region_name=REGION, endpoint_url=case["url"], config=Config(),
-                          aws_access_key_id=KEY[0], aws_secret_access_key=KEY[1], verify=case["ca"])
+                          verify=case["ca"], **pair(case, "aws_access_key_id", "aws_secret_access_key"))
     if case["operation"].startswith("Converse"):
         model = ChatBedrockConverse(model=case["model"], client=client, region_name=REGION)
     else:
@@ -122,7 +131,7 @@ def litellm(case):
     route = "converse" if case["operation"].startswith("Converse") else "invoke"
     ask = {
         "model": f"bedrock/{route}/{case['model']}", "max_tokens": 64, "messages": CLAUDE["messages"],
-        "aws_access_key_id": KEY[0], "aws_secret_access_key": KEY[1], "aws_region_name": REGION,
+        "aws_region_name": REGION, **pair(case, "aws_access_key_id", "aws_secret_access_key"),
         "aws_bedrock_runtime_endpoint": case["url"], "num_retries": 0,
     }
     if case["operation"] in ("Converse", "InvokeModel"):
@@ -139,10 +148,16 @@ CLIENTS = {"boto3": boto3, "aws-cli": aws_cli, "anthropic-python": anthropic_sdk
 
 def main():
     for case in json.load(sys.stdin):
+        os.environ.pop("AWS_BEARER_TOKEN_BEDROCK", None)
+        if case.get("token"):
+            os.environ["AWS_BEARER_TOKEN_BEDROCK"] = case["token"]
         try:
             answer = CLIENTS[case["client"]](case)
         except Exception as error:  # whatever class the client has for it
             answer = {"error": type(error).__name__, "message": str(error)[:500]}
+            code = getattr(error, "response", None)
+            if isinstance(code, dict):
+                answer["code"] = code["Error"]["Code"]
         print(json.dumps(answer), flush=True)
 
 

@@ -1,7 +1,8 @@
 //! Makes the calls it reads as a JSON array on its input with the AWS SDK for Rust, in order, and
 //! prints one line of JSON for each: the tokens the client reports, or the name of its error.
 //!
-//! A case: `{client, operation, url, model}`.
+//! A case: `{client, operation, url, model, key, token}`; without a key the client signs with one
+//! that nobody knows, and a token takes the place of a key.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -10,7 +11,7 @@
 )]
 
 use aws_sdk_bedrockruntime::Client;
-use aws_sdk_bedrockruntime::config::{BehaviorVersion, Config, Credentials, Region};
+use aws_sdk_bedrockruntime::config::{BehaviorVersion, Config, Credentials, Region, Token};
 use aws_sdk_bedrockruntime::error::ProvideErrorMetadata;
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_sdk_bedrockruntime::types::{
@@ -24,6 +25,8 @@ struct Case {
     operation: String,
     url: String,
     model: String,
+    key: Option<[String; 2]>,
+    token: Option<String>,
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -44,7 +47,7 @@ fn main() {
 }
 
 async fn call(case: &Case) -> Result<Value, Failure> {
-    let client = client(&case.url);
+    let client = client(case);
     let named = |error: &dyn ProvideErrorMetadata| error.code().unwrap_or("unknown").to_owned();
     match case.operation.as_str() {
         "Converse" => {
@@ -94,20 +97,25 @@ async fn call(case: &Case) -> Result<Value, Failure> {
     }
 }
 
-fn client(url: &str) -> Client {
+fn client(case: &Case) -> Client {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .endpoint_url(url)
-        .credentials_provider(Credentials::new(
+        .endpoint_url(&case.url);
+    let config = match (&case.token, &case.key) {
+        (Some(token), _) => config.bearer_token(Token::new(token, None)),
+        (None, Some([id, secret])) => {
+            config.credentials_provider(Credentials::new(id, secret, None, None, "test"))
+        }
+        (None, None) => config.credentials_provider(Credentials::new(
             "AKIACLIENT",
             "client-secret",
             None,
             None,
             "test",
-        ))
-        .build();
-    Client::from_conf(config)
+        )),
+    };
+    Client::from_conf(config.build())
 }
 
 fn message() -> Message {

@@ -8,26 +8,27 @@ use std::sync::Arc;
 /// A pattern. `*` stands for any characters but `/`, `**` for any at all; everything else for
 /// itself. It matches whole names, and case counts.
 ///
-/// `*` ends at `/` because what stands between slashes is one thing: `spiffe://corp/ns/*/sa/api`
-/// must not match a name with more parts, nor `repo:acme/*` the branches below.
+/// Unlike in a `domain::Glob` over models and ARNs, `*` ends at `/`, because what stands between
+/// slashes is one thing: `spiffe://corp/ns/*/sa/api` must not match a name with more parts, nor
+/// `repo:acme/*` the branches below.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glob(Arc<str>);
+pub struct Pattern(Arc<str>);
 
 /// A text that is no pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a pattern: expected 1 to 256 printable characters")]
-pub struct InvalidGlob;
+pub struct InvalidPattern;
 
-impl FromStr for Glob {
-    type Err = InvalidGlob;
+impl FromStr for Pattern {
+    type Err = InvalidPattern;
 
-    fn from_str(text: &str) -> Result<Self, InvalidGlob> {
+    fn from_str(text: &str) -> Result<Self, InvalidPattern> {
         let fits = (1..=LENGTH_MAX).contains(&text.len()) && !text.contains(char::is_control);
-        fits.then(|| Self(text.into())).ok_or(InvalidGlob)
+        fits.then(|| Self(text.into())).ok_or(InvalidPattern)
     }
 }
 
-impl fmt::Display for Glob {
+impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -37,7 +38,7 @@ impl fmt::Display for Glob {
 /// and the text that the star has not taken yet.
 type Retry<'a> = Option<(&'a [u8], &'a [u8])>;
 
-impl Glob {
+impl Pattern {
     /// The pattern as it is written.
     pub(super) fn as_str(&self) -> &str {
         &self.0
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
-        pattern.parse::<Glob>().unwrap().matches(name)
+        pattern.parse::<Pattern>().unwrap().matches(name)
     }
 
     #[test]
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn texts_that_are_no_pattern_are_refused() {
         for text in ["", "a\nb", &"a".repeat(257)] {
-            assert_eq!(text.parse::<Glob>(), Err(InvalidGlob), "{text:?}");
+            assert_eq!(text.parse::<Pattern>(), Err(InvalidPattern), "{text:?}");
         }
     }
 
