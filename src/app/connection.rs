@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::prefixed::Prefixed;
 use super::stall::StallGuard;
-use crate::identity::{ProxyHeader, parse_proxy_v2};
+use crate::identity::{ClientCertificate, Peer, ProxyHeader, parse_proxy_v2};
 use crate::proxy::{AnswerBody, ListenerSettings, OWN_PATHS, Service};
 
 /// How connections are served; shared by all workers.
@@ -63,12 +63,12 @@ enum Protocol {
     Http2,
 }
 
-/// A connection that said what it is: its stream, the client behind it, its protocol.
+/// A connection that said what it is: its stream, who is at its other end, its protocol.
 enum Opened {
-    Clear(Prefixed<Socket>, IpAddr, Protocol),
+    Clear(Prefixed<Socket>, Peer, Protocol),
     Secured(
         Box<tokio_rustls::server::TlsStream<Prefixed<Socket>>>,
-        IpAddr,
+        Peer,
         Protocol,
     ),
 }
@@ -123,7 +123,7 @@ async fn open(
         let protocol = read_preface(&mut stream, &mut read).await?;
         return Ok(Opened::Clear(
             Prefixed::new(read.freeze(), StallGuard::new(stream, STALL_MAX)),
-            client,
+            client.into(),
             protocol,
         ));
     };
@@ -133,11 +133,18 @@ async fn open(
             StallGuard::new(stream, STALL_MAX),
         ))
         .await?;
-    let protocol = match stream.get_ref().1.alpn_protocol() {
+    let (_socket, session) = stream.get_ref();
+    let protocol = match session.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    Ok(Opened::Secured(Box::new(stream), client, protocol))
+    // Verified in the handshake; the first one is the client's own.
+    let shown = session.peer_certificates().and_then(<[_]>::first);
+    let peer = Peer {
+        address: client,
+        certificate: shown.map(|certificate| ClientCertificate::read(certificate)),
+    };
+    Ok(Opened::Secured(Box::new(stream), peer, protocol))
 }
 
 /// Reads and takes off the PROXY protocol header.
@@ -181,7 +188,7 @@ async fn read_more(stream: &mut TcpStream, read: &mut BytesMut) -> io::Result<()
 
 async fn serve_http<S>(
     stream: S,
-    client: IpAddr,
+    peer: Peer,
     protocol: Protocol,
     settings: &ConnectionSettings,
     service: Arc<Service>,
@@ -190,9 +197,11 @@ async fn serve_http<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = TokioIo::new(stream);
+    let client = peer.address;
+    let peer = Arc::new(peer);
     let answer = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(answer(&service, client, request).await) }
+        let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
+        async move { Ok::<_, Infallible>(answer(&service, &peer, request).await) }
     });
     let ended = match protocol {
         Protocol::Http1 => {
@@ -244,7 +253,7 @@ async fn until_stop<F: Future>(future: F, stop: &CancellationToken) -> Option<F:
 
 async fn answer(
     service: &Service,
-    client: IpAddr,
+    peer: &Peer,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     if request.uri().path() == "/healthz" && request.method() == Method::GET {
@@ -253,9 +262,9 @@ async fn answer(
         return response;
     }
     if request.uri().path().starts_with(OWN_PATHS) {
-        return service.own(client, &request);
+        return service.own(peer, &request).await;
     }
-    service.call(client, request).await
+    service.call(peer, request).await
 }
 
 /// How long a client may take no byte that is waiting for it.

@@ -5,6 +5,8 @@ mod callers;
 mod collector;
 mod connection;
 mod follow;
+mod issuer_keys;
+mod key_source;
 mod keyring;
 mod outlets;
 mod pages;

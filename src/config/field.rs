@@ -8,7 +8,8 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use toml::Value;
 
-use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret};
+use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId};
+use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
 use crate::telemetry::CollectorUrl;
 
 /// A type of value.
@@ -164,6 +165,36 @@ text!(
     "a name of 1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
     |text| Self::new(text).ok(),
     ToString::to_string
+);
+text!(
+    TenantId,
+    "a name of 1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
+    |text| Self::new(text).ok(),
+    ToString::to_string
+);
+text!(
+    Template,
+    "a name of letters, digits or . _ - : @ /, in which {namespace} and {service_account} may stand",
+    |text| text.parse().ok(),
+    ToString::to_string
+);
+text!(
+    Pattern,
+    "a pattern, such as \"search-*\"; * ends at a slash, ** does not",
+    |text| text.parse().ok(),
+    ToString::to_string
+);
+text!(
+    ClaimName,
+    "a claim, such as \"team\", \"realm_access.team\", \"https://example.com/team\" or \"/kubernetes.io/namespace\"",
+    |text| text.parse().ok(),
+    ToString::to_string
+);
+text!(
+    JwksUrl,
+    "a URL such as \"https://login.example.com/.well-known/jwks.json\"",
+    Self::read,
+    |url| url.uri().to_string()
 );
 text!(
     Uri,

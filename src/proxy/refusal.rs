@@ -99,6 +99,8 @@ refusals! {
         "Set the caller's clock: it differs from the proxy's by more than `identity.clock_skew_max`.",
     InvalidToken => "invalid_token" 403 "UnrecognizedClientException" false
         "Check that the token was copied whole, or ask the operator for a new one.",
+    IssuerUnavailable => "issuer_unavailable" 503 "ServiceUnavailableException" true
+        "Wait: the keys of the token's issuer cannot be read; the operator finds why in the log.",
     KeyExpired => "key_expired" 403 "AccessDeniedException" false
         "Ask the operator for a new key (`bedrock-meter keys create` or `rotate`).",
     KeyRevoked => "key_revoked" 403 "AccessDeniedException" false
@@ -225,6 +227,7 @@ impl From<&IdentityError> for Refusal {
             IdentityError::InvalidSignature { .. } => RefusalKind::InvalidSignature,
             IdentityError::ClockSkew { .. } => RefusalKind::ClockSkew,
             IdentityError::InvalidToken { .. } => RefusalKind::InvalidToken,
+            IdentityError::IssuerUnavailable => RefusalKind::IssuerUnavailable,
             IdentityError::KeyExpired { .. } => RefusalKind::KeyExpired,
             IdentityError::KeyRevoked { .. } => RefusalKind::KeyRevoked,
             IdentityError::TenantInactive { .. } => RefusalKind::TenantInactive,

@@ -71,7 +71,30 @@ pub struct TlsSettings {
     pub certificate_file: PathBuf,
     /// PEM file with its private key.
     pub key_file: PathBuf,
+    /// The certificates of clients.
+    pub clients: TlsClientSettings,
 }
+
+/// Whether clients show certificates, and whose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsClientSettings {
+    /// Whether they are asked for one.
+    pub certificates: ClientCertificates,
+    /// PEM file with the authorities that may have signed it; present where one is asked for.
+    pub ca_file: Option<PathBuf>,
+}
+
+keywords!(
+    /// Whether clients are asked for a certificate.
+    ClientCertificates {
+        /// They are not asked.
+        Off = "off",
+        /// They may show one; one that does not verify ends the handshake.
+        Optional = "optional",
+        /// Without one the handshake ends.
+        Required = "required",
+    }
+);
 
 /// What happens to a call when something it needs is unknown or full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

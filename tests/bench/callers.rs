@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use bedrock_meter::aws::{Credentials, Scope, Signable, Signer, hex};
 use bedrock_meter::domain::{BasePath, Clock as _, Secret, SystemClock, Timestamp};
-use bedrock_meter::identity::{Head, Identity, Mode, Settings};
+use bedrock_meter::identity::{Head, Identity, Mode, Outside, Settings};
 use bedrock_meter::registry::{Callers, KeyKind, MasterKeys, NewKey, PolicyDocument, Registry};
 use http::{HeaderMap, HeaderValue, Uri};
 
@@ -121,6 +121,7 @@ impl Prover {
             method: "POST",
             uri: &Uri::from_static(PATH),
             headers,
+            outside: &Outside::default(),
             now: self.now,
         };
         let base = BasePath::default();

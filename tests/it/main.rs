@@ -10,6 +10,7 @@
 mod abort;
 mod architecture;
 mod bearer;
+mod client_certificates;
 mod doctor;
 mod documents;
 mod golden;

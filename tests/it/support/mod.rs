@@ -10,7 +10,7 @@ mod proxy;
 mod streams;
 mod upstream;
 
-pub(crate) use certificate::Certificate;
+pub(crate) use certificate::{Authority, Certificate};
 pub(crate) use client::{Client, Request, Stream};
 pub(crate) use http2::Http2Call;
 pub(crate) use proxy::{Entry, Proxy, endpoint};
