@@ -3,6 +3,7 @@
 mod acceptor;
 mod collector;
 mod connection;
+mod door;
 mod follow;
 mod outlets;
 mod pages;
@@ -12,6 +13,7 @@ mod reload;
 mod server;
 mod stall;
 mod sums;
+mod takers;
 mod tls;
 mod worker;
 
