@@ -8,6 +8,10 @@
 )]
 
 mod abort;
+mod abuse;
+mod abuse_http2;
+mod abuse_paths;
+mod abuse_slow;
 mod architecture;
 mod bearer;
 mod doctor;
