@@ -89,7 +89,8 @@ const fn may_stand_raw(byte: u8) -> bool {
 /// Whether some hop would resolve a segment of it. Servlet containers cut a segment at `;` first.
 fn has_dot_segment(path: &str) -> bool {
     let is_dots = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
-    path.contains("/.") && path.split(['/', '\\']).any(is_dots)
+    let may_have = path.contains("/.") || path.contains("\\.");
+    may_have && path.split(['/', '\\']).any(is_dots)
 }
 
 fn percent_encoding_is_complete(raw_path: &str) -> bool {
