@@ -179,7 +179,10 @@ mod tests {
             far.read_to_end(&mut read).await.unwrap();
             read.len()
         });
-        guarded.write_all(&[0; 4 * TAKEN_BYTES_MIN]).await.unwrap();
+        guarded
+            .write_all(&vec![0; 4 * TAKEN_BYTES_MIN])
+            .await
+            .unwrap();
         assert!(guarded.taken < TAKEN_BYTES_MIN);
         drop(guarded);
         assert_eq!(reading.await.unwrap(), 4 * TAKEN_BYTES_MIN);

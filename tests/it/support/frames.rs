@@ -56,7 +56,7 @@ impl Http2 {
     /// The frames up to the first that this is true of; fails when the proxy closes before.
     pub(crate) fn until(&mut self, wanted: impl Fn(&Frame) -> bool) -> Frame {
         loop {
-            let frame = self.next().expect("closed before the frame came");
+            let frame = self.next().unwrap();
             if wanted(&frame) {
                 return frame;
             }
@@ -205,7 +205,8 @@ fn status(block: &[u8]) -> String {
 
 /// Three digits in Huffman code (RFC 7541 appendix B): 0 to 2 in five bits, 3 to 9 in six.
 fn digits(code: &[u8]) -> String {
-    let bits: String = code.iter().map(|byte| format!("{byte:08b}")).collect();
+    let bits: Vec<String> = code.iter().map(|byte| format!("{byte:08b}")).collect();
+    let bits = bits.concat();
     let (mut at, mut text) = (0, String::new());
     while text.len() < 3 {
         let five = u8::from_str_radix(&bits[at..at + 5], 2).unwrap();
