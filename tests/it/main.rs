@@ -16,6 +16,7 @@ mod architecture;
 mod bearer;
 mod doctor;
 mod documents;
+mod fuzz;
 mod golden;
 mod left_out;
 mod limits;
