@@ -4,6 +4,7 @@ mod acceptor;
 mod callers;
 mod collector;
 mod connection;
+mod door;
 mod follow;
 mod issuer_keys;
 mod key_source;
@@ -16,6 +17,7 @@ mod reload;
 mod server;
 mod stall;
 mod sums;
+mod takers;
 mod tls;
 mod worker;
 

@@ -200,12 +200,13 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 15] = [
+const RELOADED: [&str; 16] = [
     "identity",
     "listener.header_bytes_max",
     "listener.header_timeout",
     "listener.preface_timeout",
     "listener.proxy_protocol",
+    "listener.stall_timeout",
     "listener.tls",
     "listener.trusted_proxies",
     "prices",

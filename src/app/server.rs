@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
 use super::callers::{CallersThread, Known};
+use super::door::Door;
 use super::follow::{Load, follow};
 use super::issuer_keys::KeyKeeper;
 use super::keyring::open_registry;
@@ -334,7 +335,7 @@ fn body_limits(settings: &Settings) -> GatherLimits {
     GatherLimits {
         body_bytes_max: settings.listener.body_bytes_max,
         room: Arc::new(Semaphore::new(settings.listener.gathered_bytes_max)),
-        silence_max: BODY_SILENCE_MAX,
+        silence_max: settings.listener.body_timeout,
         room_wait_max: ROOM_WAIT_MAX,
     }
 }
@@ -354,15 +355,14 @@ fn start_workers(
     for number in 0..count {
         let pool = Pool::new(&settings.upstream).context("prepare connections to Bedrock")?;
         let service = Service::new(Arc::clone(gates), pool);
-        let (worker, thread) = Worker::start(number, service, context.clone())?;
+        let door = Door::new(service, Arc::clone(gates));
+        let (worker, thread) = Worker::start(number, door, context.clone())?;
         workers.push(worker);
         threads.push(thread);
     }
     Ok((workers, threads))
 }
 
-/// The longest silence of a client in mid-body.
-const BODY_SILENCE_MAX: Duration = Duration::from_mins(1);
 /// How long a call waits for room for its body.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a call waits for a place in flight.

@@ -67,6 +67,8 @@ fn listener<F: Form>(form: &mut F, s: &mut ListenerSettings) {
     );
     form.within("preface_timeout", &mut s.preface_timeout, MS..=HOUR);
     form.within("header_timeout", &mut s.header_timeout, MS..=HOUR);
+    form.within("body_timeout", &mut s.body_timeout, MS..=HOUR);
+    form.within("stall_timeout", &mut s.stall_timeout, MS..=HOUR);
     form.within(
         "calls_in_flight_max",
         &mut s.calls_in_flight_max,

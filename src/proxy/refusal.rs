@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use crate::aws::error_response;
 use crate::domain::{CallId, TenantId};
 use crate::identity::{Forbidden, IdentityError};
-use crate::relay::GatherError;
+use crate::relay::{GatherError, HeadError};
 use crate::routing::RoutingError;
 use crate::upstream::UpstreamError;
 
@@ -69,6 +69,8 @@ refusals! {
         "Use a path of bedrock-runtime; the endpoint setting may hold one path segment too many.",
     MalformedPath => "malformed_path" 400 "ValidationException" false
         "Mend the path: percent-encoding, model id, or base path.",
+    MalformedHead => "malformed_head" 400 "ValidationException" false
+        "Send a head that can be read in one way only: HTTP/1.1 with one Host, one framing of the body.",
     DuplexNotServed => "bidirectional_not_served" 400 "ValidationException" false
         "Call the bidirectional stream at Bedrock itself: it is not metered yet, and nothing passes unmetered.",
     RegionNotServed => "region_not_served" 403 "AccessDeniedException" false
@@ -208,6 +210,12 @@ impl From<&RoutingError> for Refusal {
             RoutingError::Malformed(_) => RefusalKind::MalformedPath,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        Self::new(RefusalKind::MalformedHead, error.to_string())
     }
 }
 
