@@ -27,8 +27,13 @@ pub(super) trait Field: Sized {
     fn write(&self) -> String;
 }
 
-/// A text in TOML.
+/// A value in TOML: what would be read as a variable of the environment is escaped.
 pub(super) fn quoted(text: &str) -> String {
+    quoted_plain(&text.replace("${", "$${"))
+}
+
+/// A text in TOML as it is, such as a key.
+fn quoted_plain(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {
@@ -48,7 +53,7 @@ pub(super) fn printed_key(key: &str) -> String {
     if !key.is_empty() && key.bytes().all(is_bare) {
         key.to_owned()
     } else {
-        quoted(key)
+        quoted_plain(key)
     }
 }
 

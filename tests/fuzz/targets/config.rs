@@ -15,9 +15,8 @@ pub(super) fn run(data: &[u8]) {
         Err(problems) => assert!(!problems.0.is_empty()),
         Ok(settings) => {
             let printed = explain(&settings);
-            // A masked secret is no secret any more; and a `${` that was escaped prints without
-            // its second dollar.
-            if printed.contains("***") || printed.contains("${") {
+            // A masked secret is no secret any more.
+            if printed.contains("***") {
                 return;
             }
             let again = parse(&printed, &environment).unwrap();

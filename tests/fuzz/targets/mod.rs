@@ -7,11 +7,14 @@
 mod config;
 mod eventstream;
 mod json;
+mod jwt;
 mod meter;
 mod model_ref;
+mod named;
 mod proxy_header;
 mod request_facts;
 mod route;
+mod signature;
 
 /// A reader and the promises it is held to.
 pub(crate) struct Target {
@@ -23,15 +26,18 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
     Target { name, run }
 }
 
-pub(crate) const TARGETS: [Target; 8] = [
+pub(crate) const TARGETS: [Target; 11] = [
     target("config", config::run),
     target("eventstream", eventstream::run),
     target("json", json::run),
+    target("jwt", jwt::run),
     target("meter", meter::run),
     target("model_ref", model_ref::run),
+    target("named", named::run),
     target("proxy_header", proxy_header::run),
     target("request_facts", request_facts::run),
     target("route", route::run),
+    target("signature", signature::run),
 ];
 
 /// The bytes in pieces whose sizes the first byte decides, and all of them.
