@@ -5,6 +5,8 @@
 
 mod eventstream;
 mod json;
+mod object;
 
 pub use eventstream::{FRAME_BYTES_MAX, Frame, FrameKind, FrameScanner, FramingError};
 pub use json::{MEMBER_BYTES_MAX, MemberExtractor};
+pub use object::{Member, Object, Text, joined, read_object, replaced};
