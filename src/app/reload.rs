@@ -16,7 +16,7 @@ use crate::pricing::Catalogue;
 use crate::proxy::{Gates, World};
 use crate::relay::RequestHeaderFilter;
 use crate::telemetry::KnownNames;
-use crate::upstream::Targets;
+use crate::upstream::{Roles, Targets};
 
 /// What reloads: the tables of calls, how new connections are served, the credentials.
 pub(super) struct Reloader {
@@ -160,6 +160,7 @@ fn world(settings: &Settings, catalogue: Arc<Catalogue>) -> anyhow::Result<World
         trusted_proxies: settings.listener.trusted_proxies.clone(),
         targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
         request_headers: RequestHeaderFilter::new(tenancy),
+        roles: Roles::new(&settings.upstream).context("read the endpoint of STS")?,
         price_unknown: settings.when.price_unknown,
     })
 }
@@ -173,7 +174,7 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 15] = [
+const RELOADED: [&str; 17] = [
     "identity",
     "listener.header_bytes_max",
     "listener.header_timeout",
@@ -187,6 +188,8 @@ const RELOADED: [&str; 15] = [
     "upstream.default_region",
     "upstream.endpoints",
     "upstream.regions",
+    "upstream.roles",
+    "upstream.sts_endpoints",
     "when.identity_unknown",
     "when.price_unknown",
 ];

@@ -31,6 +31,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         regions,
         endpoints,
         response_timeout,
+        roles,
         files,
         collector_headers,
     ];
@@ -268,6 +269,26 @@ fn response_timeout(settings: &Settings) -> Vec<Problem> {
             "write \"60m\" or more; upstream.idle_timeout is the limit for answers that stall",
         )
     })
+}
+
+/// A role is assumed with credentials, and its ARN has to be one.
+fn roles(settings: &Settings) -> Vec<Problem> {
+    let roles = &settings.upstream.roles;
+    let Some(default) = &roles.default else {
+        return Vec::new();
+    };
+    let key = "upstream.roles.default";
+    let mut problems = one(!roles.names_a_role(), || {
+        let mend = "write \"arn:aws:iam::ACCOUNT:role/NAME\", with {tenant} for the tenant's name";
+        Problem::new(key, format!("{default} is no role"), mend)
+    });
+    let bearer = matches!(settings.upstream.credentials, CredentialSettings::Bearer(_));
+    problems.extend(one(bearer, || {
+        let what = "a Bedrock API key assumes no role";
+        let mend = "give the proxy credentials that sign, or remove the role";
+        Problem::new(key, what, mend)
+    }));
+    problems
 }
 
 /// A file that is missing now is missing at night as well.

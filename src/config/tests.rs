@@ -438,6 +438,26 @@ fn secrets_come_from_files_and_are_never_printed() {
 }
 
 #[test]
+fn a_default_role_is_one_and_is_assumed_with_credentials() {
+    for no_role in [
+        "bedrock-{tenant}",
+        "arn:aws:iam::123456789012:user/me",
+        "arn:aws:iam::123456789012:role/{team}",
+    ] {
+        check(
+            &format!("[upstream.roles]\ndefault = \"{no_role}\""),
+            "upstream.roles.default",
+            "is no role",
+        );
+    }
+    check(
+        "[upstream.roles]\ndefault = \"arn:aws:iam::1:role/a\"\n[upstream.credentials]\nbearer_key = \"k\"",
+        "upstream.roles.default",
+        "assumes no role",
+    );
+}
+
+#[test]
 fn a_listener_off_loopback_needs_consent() {
     for address in [
         "0.0.0.0:8080",

@@ -14,7 +14,7 @@ use crate::domain::{CallId, TenantId};
 use crate::identity::{Forbidden, IdentityError};
 use crate::relay::GatherError;
 use crate::routing::RoutingError;
-use crate::upstream::UpstreamError;
+use crate::upstream::{RoleUnavailable, UpstreamError};
 
 /// The header that names the kind of a refusal.
 pub(super) const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-meter-error");
@@ -137,6 +137,8 @@ refusals! {
         "Tell the operator: the open-calls log cannot be written, and no call passes unrecorded.",
     NoCredentials => "no_credentials" 503 "ServiceUnavailableException" true
         "Tell the operator: the proxy has no valid AWS credentials.",
+    RoleUnavailable => "role_unavailable" 503 "ServiceUnavailableException" true
+        "Tell the operator: the tenant's role cannot be assumed, and no other credentials sign its calls.",
     Unreachable => "bedrock_unreachable" 503 "ServiceUnavailableException" true
         "Tell the operator: no connection to Bedrock; nothing was sent.",
     ConnectionLost => "connection_lost" 503 "ServiceUnavailableException" true
@@ -274,6 +276,17 @@ impl From<&UpstreamError> for Refusal {
             UpstreamError::HeadTimeout | UpstreamError::IdleTimeout => RefusalKind::TimedOut,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<&RoleUnavailable> for Refusal {
+    fn from(error: &RoleUnavailable) -> Self {
+        // What STS said names the proxy's own principal: that is for the log.
+        let detail = format!(
+            "the tenant's role is not to be had ({})",
+            error.failure.name()
+        );
+        Self::new(RefusalKind::RoleUnavailable, detail)
     }
 }
 

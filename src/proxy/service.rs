@@ -34,7 +34,9 @@ use crate::registry::Callers;
 use crate::relay::{Gathered, discard, filter_answer, gather};
 use crate::routing::{Route, claimed_region, route};
 use crate::telemetry::Origin;
-use crate::upstream::{Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
+use crate::upstream::{
+    Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError, Wanted,
+};
 
 /// Serves the calls of one worker.
 pub struct Service {
@@ -46,6 +48,8 @@ pub struct Service {
 /// What is known of a call when it is sent.
 struct Admission<'a> {
     call: OpenCall,
+    /// The role that signs it, where the proxy's own credentials do not.
+    role: Option<Wanted>,
     /// The prices in force when the call was admitted.
     catalogue: Arc<Catalogue>,
     method: http::Method,
@@ -147,6 +151,7 @@ impl Service {
             .map(|id| resolve_model(&world, id));
         self.judge(&principal, &head, route.operation, model.as_ref(), region)?;
         let client = head.client;
+        let role = role_of(&world, &principal)?;
         let call = open_call(
             call_id,
             gates.clock.now(),
@@ -172,6 +177,7 @@ impl Service {
         let query = uri.query();
         let admission = Admission {
             call,
+            role,
             catalogue: Arc::clone(&world.catalogue),
             method,
             headers,
@@ -246,10 +252,23 @@ impl Service {
         Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
     }
 
+    /// What makes Bedrock take the call. Where a role is to sign, nothing else does.
+    async fn authority(&self, role: Option<Wanted>) -> Result<Authority, Refusal> {
+        let gates = &*self.gates;
+        let now = gates.clock.now();
+        let Some(role) = role else {
+            let authority = gates.credentials.wait(now).await;
+            return authority.ok_or_else(no_credentials);
+        };
+        let authority = gates.role_sessions.wait(role, now).await;
+        authority.map_err(|error| Refusal::from(&error))
+    }
+
     /// Sends the call, and answers with the head that comes back.
     async fn exchange(&self, admission: Admission<'_>) -> Result<Response<AnswerBody>, Refusal> {
         let Admission {
             call,
+            role,
             catalogue,
             method,
             headers,
@@ -264,8 +283,8 @@ impl Service {
         let gates = &*self.gates;
         let tenant = call.tenant.clone();
         let call_id = call.call_id;
-        let authority = gates.credentials.wait(gates.clock.now()).await;
-        let authority = authority.ok_or_else(|| no_credentials().of(&tenant))?;
+        let authority = self.authority(role).await;
+        let authority = authority.map_err(|refusal| refusal.of(&tenant))?;
         let outgoing = Outgoing {
             method,
             headers,
@@ -599,6 +618,19 @@ fn resolve_model(world: &World, asked: &str) -> ModelRef {
         asked: Arc::clone(&parsed.asked),
         ..meant.clone()
     }
+}
+
+/// The role that signs, where key, tenant or settings name one.
+fn role_of(world: &World, principal: &Principal) -> Result<Option<Wanted>, Refusal> {
+    let Principal {
+        tenant,
+        application,
+        grants,
+        ..
+    } = principal;
+    let own = grants.policies().find_map(|one| one.role_arn.as_deref());
+    let role = world.roles.of(own, tenant, application);
+    role.map_err(|error| Refusal::from(&error).of(tenant))
 }
 
 fn identify(

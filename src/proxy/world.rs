@@ -19,7 +19,7 @@ use crate::pricing::Catalogue;
 use crate::registry::Callers;
 use crate::relay::{GatherLimits, RequestHeaderFilter};
 use crate::telemetry::Metrics;
-use crate::upstream::{CredentialStore, Patience, Targets};
+use crate::upstream::{CredentialStore, Patience, RoleSessions, Roles, Targets};
 
 /// One immutable snapshot of tables. A call loads it once and sees nothing else.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct World {
     pub targets: Targets,
     /// The request headers that do not travel upstream.
     pub request_headers: RequestHeaderFilter,
+    /// The roles that sign the calls of tenants.
+    pub roles: Roles,
     /// What happens to calls of models without a price.
     pub price_unknown: PriceUnknown,
 }
@@ -58,6 +60,8 @@ pub struct Gates {
     pub drains: Arc<Drains>,
     /// The proxy's own credentials.
     pub credentials: CredentialStore,
+    /// The roles that are assumed with them.
+    pub role_sessions: RoleSessions,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The time.

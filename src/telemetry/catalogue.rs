@@ -164,6 +164,10 @@ catalogue! {
         "Age of the price catalogue in use.";
     CREDENTIALS_EXPIRY = Gauge "credentials_expiry_seconds" ("seconds") []
         "Time until the AWS credentials expire; absent when they do not.";
+    ROLE_ASSUMPTIONS = Counter "role_assumptions_total" ("requests") [outcome]
+        "Roles asked for at STS, refreshes included: `assumed`, or why not.";
+    ROLE_SESSIONS = Gauge "role_sessions" ("sessions") []
+        "Assumed roles in memory.";
     COST_BASIS = Gauge "cost_basis_info" ("1") [basis]
         "Which of the four amounts live metrics show.";
     LABEL_OVERFLOW = Counter "label_overflow_total" ("times") [limit]

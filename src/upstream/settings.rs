@@ -19,7 +19,7 @@ pub struct Settings {
     pub endpoints: BTreeMap<Region, Uri>,
     /// Base URLs that replace the public host of the control plane, by region.
     pub control_endpoints: BTreeMap<Region, Uri>,
-    /// Base URLs that replace the public host of STS, by region; only `doctor` calls it.
+    /// Base URLs that replace the public host of STS, by region.
     pub sts_endpoints: BTreeMap<Region, Uri>,
     /// The HTTP proxy for `https` endpoints.
     pub proxy: Option<HttpProxy>,
@@ -37,6 +37,8 @@ pub struct Settings {
     pub pool_idle_timeout: Duration,
     /// With which credentials requests are signed, or which key they carry.
     pub credentials: CredentialSettings,
+    /// Which roles are assumed for tenants.
+    pub roles: RoleSettings,
 }
 
 impl Default for Settings {
@@ -55,6 +57,7 @@ impl Default for Settings {
             pool_idle_per_host: 128,
             pool_idle_timeout: Duration::from_secs(55),
             credentials: CredentialSettings::default(),
+            roles: RoleSettings::default(),
         }
     }
 }
@@ -72,6 +75,30 @@ pub struct HttpProxy {
     pub url: Uri,
     /// `user:password`, as given in the URL, still percent-encoded.
     pub user_info: Option<Secret>,
+}
+
+/// Which roles are assumed for tenants (`[upstream.roles]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSettings {
+    /// The role of tenants whose policy and key name none; `{tenant}` stands for the name.
+    pub default: Option<String>,
+    /// How long a session lasts.
+    pub duration: Duration,
+    /// What the trust policies of the roles may ask for.
+    pub external_id: Option<String>,
+    /// Whether the application is a session tag beside the tenant.
+    pub tag_application: bool,
+}
+
+impl Default for RoleSettings {
+    fn default() -> Self {
+        Self {
+            default: None,
+            duration: Duration::from_hours(1),
+            external_id: None,
+            tag_application: false,
+        }
+    }
 }
 
 /// With which credentials requests are signed, or which key they carry instead of a signature.

@@ -19,6 +19,7 @@ mod quote;
 mod quote_oracle;
 mod reload;
 mod resumption;
+mod roles;
 mod streaming;
 mod support;
 mod upstream;
