@@ -161,6 +161,7 @@ fn world(settings: &Settings, catalogue: Arc<Catalogue>) -> anyhow::Result<World
         targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
         request_headers: RequestHeaderFilter::new(tenancy),
         roles: Roles::new(&settings.upstream).context("read the endpoint of STS")?,
+        request_metadata: settings.upstream.request_metadata.clone(),
         price_unknown: settings.when.price_unknown,
     })
 }
@@ -174,7 +175,7 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 17] = [
+const RELOADED: [&str; 18] = [
     "identity",
     "listener.header_bytes_max",
     "listener.header_timeout",
@@ -188,6 +189,7 @@ const RELOADED: [&str; 17] = [
     "upstream.default_region",
     "upstream.endpoints",
     "upstream.regions",
+    "upstream.request_metadata",
     "upstream.roles",
     "upstream.sts_endpoints",
     "when.identity_unknown",

@@ -32,6 +32,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         endpoints,
         response_timeout,
         roles,
+        request_metadata,
         files,
         collector_headers,
     ];
@@ -288,6 +289,37 @@ fn roles(settings: &Settings) -> Vec<Problem> {
         let mend = "give the proxy credentials that sign, or remove the role";
         Problem::new(key, what, mend)
     }));
+    problems
+}
+
+/// Bedrock takes keys of 1 to 256 characters of its alphabet; a blank in one would only confuse.
+fn request_metadata(settings: &Settings) -> Vec<Problem> {
+    let keys = &settings.upstream.request_metadata;
+    let named = [
+        ("tenant_key", &keys.tenant),
+        ("application_key", &keys.application),
+        ("call_id_key", &keys.call_id),
+    ];
+    let mut seen = HashSet::new();
+    let mut problems = Vec::new();
+    for (name, key) in named {
+        let Some(key) = key else {
+            continue;
+        };
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b":_@$#=/+,-.".contains(&b);
+        let what = if key.len() > 256 || !key.bytes().all(fits) {
+            "is no key that Bedrock takes"
+        } else if seen.insert(key) {
+            continue;
+        } else {
+            "is named twice"
+        };
+        problems.push(Problem::new(
+            &format!("upstream.request_metadata.{name}"),
+            format!("{key} {what}"),
+            "write another of at most 256 letters, digits or : _ @ $ # = / + , - .",
+        ));
+    }
     problems
 }
 

@@ -188,6 +188,11 @@ fn upstream<F: Form>(form: &mut F, s: &mut upstream::Settings) {
     form.map("sts_endpoints", &mut s.sts_endpoints);
     form.table("credentials", |form| credentials(form, &mut s.credentials));
     form.table("roles", |form| roles(form, &mut s.roles));
+    form.table("request_metadata", |form| {
+        form.optional("tenant_key", &mut s.request_metadata.tenant);
+        form.optional("application_key", &mut s.request_metadata.application);
+        form.optional("call_id_key", &mut s.request_metadata.call_id);
+    });
 }
 
 fn roles<F: Form>(form: &mut F, s: &mut RoleSettings) {

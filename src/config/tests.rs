@@ -438,7 +438,7 @@ fn secrets_come_from_files_and_are_never_printed() {
 }
 
 #[test]
-fn a_default_role_is_one_and_is_assumed_with_credentials() {
+fn roles_and_metadata_keys_are_those_that_aws_takes() {
     for no_role in [
         "bedrock-{tenant}",
         "arn:aws:iam::123456789012:user/me",
@@ -454,6 +454,16 @@ fn a_default_role_is_one_and_is_assumed_with_credentials() {
         "[upstream.roles]\ndefault = \"arn:aws:iam::1:role/a\"\n[upstream.credentials]\nbearer_key = \"k\"",
         "upstream.roles.default",
         "assumes no role",
+    );
+    check(
+        "[upstream.request_metadata]\ntenant_key = \"a\"\ncall_id_key = \"a\"",
+        "upstream.request_metadata.call_id_key",
+        "named twice",
+    );
+    check(
+        "[upstream.request_metadata]\napplication_key = \"an app\"",
+        "upstream.request_metadata.application_key",
+        "no key that Bedrock takes",
     );
 }
 

@@ -7,6 +7,7 @@
 mod answer;
 mod drain;
 mod live;
+mod metadata;
 mod open_set;
 mod own;
 mod refusal;

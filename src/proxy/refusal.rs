@@ -123,6 +123,10 @@ refusals! {
         "Use resources that the tenant lists as its own, or ask the operator to add yours.",
     GuardrailRequired => "guardrail_required" 403 "AccessDeniedException" false
         "Name the guardrail that the key demands.",
+    MetadataFull => "request_metadata_full" 400 "ValidationException" false
+        "Send fewer or shorter pairs of request metadata: the proxy's own take part of what Bedrock accepts.",
+    MetadataUnreadable => "request_metadata_unreadable" 400 "ValidationException" false
+        "Send JSON as UTF-8, and request metadata once, with plain names.",
     PriceUnknown => "price_unknown" 403 "AccessDeniedException" false
         "The model has no price here and `when.price_unknown` refuses; ask the operator.",
     BodyTooLong => "body_too_long" 400 "ValidationException" false

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::answer::{AnswerBody, Guard};
 use super::live::{Admitted, Live};
+use super::metadata;
 use super::refusal::{CALL_ID, Refusal, RefusalKind};
 use super::settings::PriceUnknown;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
@@ -134,9 +135,10 @@ impl Service {
                 return Err(refusal);
             }
         };
-        let hashed = gates.credentials.signs() || caller.needs_hash();
+        let as_it_came = !metadata::changes_body(&world.request_metadata, route.operation);
+        let hashed = gates.credentials.signs() && as_it_came || caller.needs_hash();
         let gathered = gather(body, &gates.bodies, hashed).await;
-        let gathered = gathered.map_err(|error| Refusal::from(&error))?;
+        let mut gathered = gathered.map_err(|error| Refusal::from(&error))?;
         let _buffered = gates.metrics.buffered(gathered.length);
         let begun = Instant::now();
         let proof = self.prove(&world, caller, &head, &gathered)?;
@@ -168,10 +170,11 @@ impl Service {
             let client = world.identity.kept_address(client);
             Origin::of(&headers, client, target.address())
         });
-        let permit = self.permit(&call).await?;
-
         let mut headers = headers;
         world.request_headers.apply(&mut headers);
+        metadata::stamp(&world.request_metadata, &call, &mut headers, &mut gathered)?;
+        let permit = self.permit(&call).await?;
+
         headers.insert(header::HOST, target.host.clone());
         let path = format!("{}{}", target.base_path, route.upstream_path);
         let query = uri.query();

@@ -19,7 +19,7 @@ use crate::pricing::Catalogue;
 use crate::registry::Callers;
 use crate::relay::{GatherLimits, RequestHeaderFilter};
 use crate::telemetry::Metrics;
-use crate::upstream::{CredentialStore, Patience, RoleSessions, Roles, Targets};
+use crate::upstream::{CredentialStore, MetadataKeys, Patience, RoleSessions, Roles, Targets};
 
 /// One immutable snapshot of tables. A call loads it once and sees nothing else.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct World {
     pub request_headers: RequestHeaderFilter,
     /// The roles that sign the calls of tenants.
     pub roles: Roles,
+    /// What is written into the request metadata.
+    pub request_metadata: MetadataKeys,
     /// What happens to calls of models without a price.
     pub price_unknown: PriceUnknown,
 }

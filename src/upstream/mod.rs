@@ -23,5 +23,7 @@ pub use pool::Pool;
 pub use request_body::RequestBody;
 pub use roles::{Roles, Wanted};
 pub use sessions::{RoleAssumer, RoleSessions};
-pub use settings::{BearerKey, CredentialSettings, HttpProxy, RoleSettings, Settings};
+pub use settings::{
+    BearerKey, CredentialSettings, HttpProxy, MetadataKeys, RoleSettings, Settings,
+};
 pub use target::{InvalidTarget, Target, Targets};

@@ -39,6 +39,8 @@ pub struct Settings {
     pub credentials: CredentialSettings,
     /// Which roles are assumed for tenants.
     pub roles: RoleSettings,
+    /// What is written into each call's request metadata.
+    pub request_metadata: MetadataKeys,
 }
 
 impl Default for Settings {
@@ -58,6 +60,7 @@ impl Default for Settings {
             pool_idle_timeout: Duration::from_secs(55),
             credentials: CredentialSettings::default(),
             roles: RoleSettings::default(),
+            request_metadata: MetadataKeys::default(),
         }
     }
 }
@@ -98,6 +101,24 @@ impl Default for RoleSettings {
             external_id: None,
             tag_application: false,
         }
+    }
+}
+
+/// Under which keys of the request metadata a call is described (`[upstream.request_metadata]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataKeys {
+    /// The key of the tenant.
+    pub tenant: Option<String>,
+    /// The key of the application.
+    pub application: Option<String>,
+    /// The key of the call's id.
+    pub call_id: Option<String>,
+}
+
+impl MetadataKeys {
+    /// Whether nothing is written.
+    pub const fn is_empty(&self) -> bool {
+        self.tenant.is_none() && self.application.is_none() && self.call_id.is_none()
     }
 }
 

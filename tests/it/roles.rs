@@ -1,4 +1,5 @@
-//! Roles assumed for tenants: whose credentials sign a call, and that no others ever do.
+//! Roles assumed for tenants: whose credentials sign a call, and that no others ever do. Request
+//! metadata: what Bedrock is sent.
 
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
@@ -6,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use bedrock_meter::config::Settings;
 use bedrock_meter::domain::Secret;
 use bedrock_meter::simulator;
-use bedrock_meter::upstream::{BearerKey, CredentialSettings};
+use bedrock_meter::upstream::{BearerKey, CredentialSettings, MetadataKeys};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -293,4 +294,96 @@ fn an_api_key_assumes_no_role_and_is_not_sent_instead() {
     });
     assert_eq!(call(&proxy, "red"), unavailable());
     assert!(assumptions(&proxy, "api_key") >= 1);
+}
+
+fn keys() -> MetadataKeys {
+    MetadataKeys {
+        tenant: Some("tenant".to_owned()),
+        application: Some("app".to_owned()),
+        call_id: Some("call".to_owned()),
+    }
+}
+
+#[test]
+fn bedrock_is_told_tenant_application_and_call_and_nobody_forges_them() {
+    let bedrock = Bedrock::start(|_| {});
+    let proxy = proxy(&bedrock, |settings| {
+        settings.upstream.roles.default = None;
+        settings.upstream.request_metadata = keys();
+    });
+    let forged = r#"{"t\u0065nant":"blue","app":"x","mine":"1"}"#;
+    let of = |operation: &str, body: String| {
+        Request::of(operation)
+            .header("x-bedrock-meter-tenant", "red")
+            .header("x-bedrock-meter-application", "chat")
+            .body(body.into_bytes())
+    };
+    let converse = |metadata: &str| {
+        let messages = r#""messages":[{"role":"user","content":[{"text":"Hello"}]}]"#;
+        format!("{{{messages}{metadata}}}")
+    };
+    let mut ids = Vec::new();
+    for request in [
+        of("converse", converse("")),
+        of(
+            "converse-stream",
+            converse(&format!(r#","requestMetadata":{forged}"#)),
+        ),
+        of("invoke", "{}".to_owned()),
+        of("invoke-with-response-stream", "{}".to_owned())
+            .header("X-Amzn-Bedrock-Request-Metadata", forged),
+    ] {
+        let answer = proxy.client().call(&request);
+        assert_eq!(answer.status, 200);
+        let head = answer.head.to_ascii_lowercase();
+        let id = head.split("x-bedrock-meter-call-id: ").nth(1).unwrap();
+        ids.push(id.split("\r\n").next().unwrap().to_owned());
+    }
+    let operations = [
+        "Converse",
+        "ConverseStream",
+        "InvokeModel",
+        "InvokeModelWithResponseStream",
+    ];
+    for (at, (operation, id)) in operations.iter().zip(&ids).enumerate() {
+        let line = &bedrock.served(operation, 1)[0];
+        let mut expected = json!({"tenant": "red", "app": "chat", "call": id});
+        if at % 2 == 1 {
+            expected["mine"] = json!("1");
+        }
+        assert_eq!(line["request_metadata"], expected, "{operation}");
+    }
+}
+
+#[test]
+fn pairs_that_find_no_room_are_refused_and_malformed_bodies_are_not_ours_to_judge() {
+    let bedrock = Bedrock::start(|_| {});
+    let proxy = proxy(&bedrock, |settings| {
+        settings.upstream.roles.default = None;
+        settings.upstream.request_metadata = keys();
+    });
+    let with = |count: usize| {
+        let pairs: Vec<String> = (0..count).map(|n| format!(r#""k{n}":"v""#)).collect();
+        format!(
+            r#"{{"messages":[],"requestMetadata":{{{}}}}}"#,
+            pairs.join(",")
+        )
+    };
+    let send = |body: String| {
+        let answer = proxy
+            .client()
+            .call(&Request::of("converse").body(body.into_bytes()));
+        (answer.status, answer.refusal().map(str::to_owned))
+    };
+    assert_eq!(send(with(13)), SERVED);
+    assert_eq!(
+        send(with(14)),
+        (400, Some("request_metadata_full".to_owned()))
+    );
+    let twice = r#"{"requestMetadata":{},"requestMetadata":{"tenant":"x"}}"#;
+    let unreadable = (400, Some("request_metadata_unreadable".to_owned()));
+    assert_eq!(send(twice.to_owned()), unreadable);
+    let (_status, refusal) = send(r#"{"messages":["#.to_owned());
+    assert_eq!(refusal, None, "Bedrock's to answer");
+    assert_eq!(bedrock.served("Converse", 2).len(), 2);
 }

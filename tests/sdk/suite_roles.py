@@ -1,4 +1,4 @@
-"""Roles assumed for tenants, with the real SDK: under whose session each call
+"""Roles assumed for tenants, and request metadata, with the real SDK: under whose session each call
 reaches Bedrock, and that the account-wide key never stands in.
 """
 
@@ -127,3 +127,39 @@ class Roles(unittest.TestCase):
             self.assertEqual("served", answer(teams["blue"]))
             self.assertIn("is not authorized", proxy.text(), "the log has AWS's words")
 
+
+class Metadata(unittest.TestCase):
+    KEYS = {"tenant_key": "tenant", "application_key": "app", "call_id_key": "call"}
+
+    def test_bedrock_is_told_who_and_no_client_forges_it(self):
+        with Workspace() as workspace:
+            simulator = workspace.simulator()
+            proxy = workspace.proxy(simulator.url, identity=PROVEN, upstream__request_metadata=self.KEYS)
+            key = proxy.issue("red", "--application", "chat")
+            proxy.wait_for_callers()
+            red = client(proxy, key)
+            forged = {"tenant": "blue", "mine": "1"}
+            red.converse(modelId=MODEL, messages=MESSAGES, requestMetadata=forged)
+            list(red.converse_stream(modelId=MODEL, messages=MESSAGES)["stream"])
+            red.invoke_model(modelId=MODEL, body=b'{"messages": []}')["body"].read()
+            entries = {entry["operation"]: entry for entry in proxy.wait_for_entries(3, 10)}
+            lines = {line["operation"]: line for line in simulator.served()}
+            for operation in ("Converse", "ConverseStream", "InvokeModel"):
+                with self.subTest(operation):
+                    told = dict(lines[operation]["request_metadata"])
+                    self.assertEqual("1" if operation == "Converse" else None, told.pop("mine", None))
+                    self.assertEqual("red", told.pop("tenant"))
+                    self.assertEqual(entries[operation]["application"], told.pop("app"))
+                    self.assertEqual(entries[operation]["call_id"], told.pop("call"))
+                    self.assertEqual({}, told)
+
+    def test_too_many_pairs_are_a_validation_error(self):
+        with Workspace() as workspace:
+            simulator = workspace.simulator()
+            proxy = workspace.proxy(simulator.url, identity=PROVEN, upstream__request_metadata=self.KEYS)
+            key = proxy.issue("red")
+            proxy.wait_for_callers()
+            many = {f"k{number}": "v" for number in range(14)}
+            refused = answer(client(proxy, key), requestMetadata=many)
+            self.assertEqual(("ValidationException", "request_metadata_full"), refused)
+            self.assertEqual([], simulator.served())
