@@ -17,7 +17,7 @@ use crate::pricing::Catalogue;
 use crate::proxy::{Gates, World};
 use crate::relay::RequestHeaderFilter;
 use crate::telemetry::KnownNames;
-use crate::upstream::Targets;
+use crate::upstream::{Roles, Targets};
 
 /// What reloads: the tables of calls, how new connections are served, the credentials.
 pub(super) struct Reloader {
@@ -187,6 +187,8 @@ fn world(settings: &Settings, catalogue: Arc<Catalogue>, keys: &KeyRing) -> anyh
         trusted_proxies: settings.listener.trusted_proxies.clone(),
         targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
         request_headers: RequestHeaderFilter::new(tenancy),
+        roles: Roles::new(&settings.upstream).context("read the endpoint of STS")?,
+        request_metadata: settings.upstream.request_metadata.clone(),
         price_unknown: settings.when.price_unknown,
     })
 }
@@ -200,7 +202,7 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 16] = [
+const RELOADED: [&str; 19] = [
     "identity",
     "listener.header_bytes_max",
     "listener.header_timeout",
@@ -215,6 +217,9 @@ const RELOADED: [&str; 16] = [
     "upstream.default_region",
     "upstream.endpoints",
     "upstream.regions",
+    "upstream.request_metadata",
+    "upstream.roles",
+    "upstream.sts_endpoints",
     "when.identity_unknown",
     "when.price_unknown",
 ];

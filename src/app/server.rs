@@ -40,7 +40,7 @@ use crate::proxy::{
 };
 use crate::relay::GatherLimits;
 use crate::telemetry::Metrics;
-use crate::upstream::{CredentialStore, Patience, Pool};
+use crate::upstream::{CredentialStore, Patience, Pool, RoleSessions};
 
 /// A proxy that serves.
 pub struct Server {
@@ -89,9 +89,8 @@ impl Server {
         let metrics = Arc::new(metrics.context("make the metrics")?);
 
         let mut tasks = JoinSet::new();
-        let (credentials, refresher) =
-            CredentialStore::open(&settings.upstream.credentials, Arc::clone(&clock)).await;
-        tasks.spawn(refresher.run());
+        let (credentials, role_sessions) =
+            start_credentials(&settings, &clock, &metrics, &mut tasks).await?;
         let keys = start_keys(&settings, ring, &metrics, &clock, &mut tasks);
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
@@ -105,6 +104,7 @@ impl Server {
             open_set: Arc::new(OpenSet::default()),
             drains: Arc::new(Drains::new(settings.drain.clone(), Arc::clone(&metrics))),
             credentials,
+            role_sessions,
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             skew_ms: AtomicI64::new(0),
@@ -247,6 +247,27 @@ fn settle_left_open(
 ) -> anyhow::Result<Recovered> {
     let entry = |call| entry_of_lost_call(call, estimator, catalogue, clock);
     recover(ledger, entry).context("settle the calls that were left open")
+}
+
+/// Loads the proxy's credentials, and assumes roles with them, on tasks of their own.
+async fn start_credentials(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<(CredentialStore, RoleSessions)> {
+    let (credentials, refresher) =
+        CredentialStore::open(&settings.upstream.credentials, Arc::clone(clock)).await;
+    tasks.spawn(refresher.run());
+    let sts = Pool::new(&settings.upstream).context("prepare connections to STS")?;
+    let (role_sessions, assumer) = RoleSessions::open(
+        sts,
+        credentials.clone(),
+        Arc::clone(clock),
+        Arc::clone(metrics),
+    );
+    tasks.spawn(assumer.run());
+    Ok((credentials, role_sessions))
 }
 
 /// Settles on a thread of its own.

@@ -22,6 +22,7 @@ looks for:
   --refuse bedrock:InvokeModel=AccessDeniedException     no permission for one action
   --refuse '*=ThrottlingException'                       everything is throttled
   --refuse '*=ExpiredTokenException'                     the session token has expired
+  --refuse sts:AssumeRole/ROLE=AccessDeniedException     that role trusts nobody here
   --clock-skew 600                                       its clock is ten minutes ahead
   --serve-region us-west-2                               signatures for other regions are refused
   --without-model anthropic.claude-opus-5-5              that model is not offered here"
@@ -48,6 +49,9 @@ pub(super) struct SimulateArgs {
     /// Always refuse an action, such as `sts:GetCallerIdentity`, or `*`; repeatable
     #[arg(long, value_name = "ACTION=CLASS")]
     refuse: Vec<RefusedAction>,
+    /// Seconds that the sessions of assumed roles last, whatever is asked for
+    #[arg(long, value_name = "SECONDS")]
+    session_seconds: Option<u32>,
     /// Seconds that its clock is ahead of the machine's; may be negative
     #[arg(
         long,
@@ -72,6 +76,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         verify: !args.no_verify,
         bearer_key: args.bearer_key.clone(),
         faults_percent: args.faults,
+        session_seconds: args.session_seconds,
         refused: args.refuse.clone(),
         clock_skew_seconds: args.clock_skew,
         regions: args.serve_region.clone(),

@@ -5,8 +5,10 @@
 
 mod eventstream;
 mod json;
+mod object;
 mod occurs;
 
 pub use eventstream::{FRAME_BYTES_MAX, Frame, FrameKind, FrameScanner, FramingError};
 pub use json::{MEMBER_BYTES_MAX, MemberExtractor};
+pub use object::{Member, Object, Text, joined, read_object, replaced};
 pub use occurs::occurs;

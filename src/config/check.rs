@@ -34,6 +34,8 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         regions,
         endpoints,
         response_timeout,
+        roles,
+        request_metadata,
         files,
         collector_headers,
     ];
@@ -271,6 +273,57 @@ fn response_timeout(settings: &Settings) -> Vec<Problem> {
             "write \"60m\" or more; upstream.idle_timeout is the limit for answers that stall",
         )
     })
+}
+
+/// A role is assumed with credentials, and its ARN has to be one.
+fn roles(settings: &Settings) -> Vec<Problem> {
+    let roles = &settings.upstream.roles;
+    let Some(default) = &roles.default else {
+        return Vec::new();
+    };
+    let key = "upstream.roles.default";
+    let mut problems = one(!roles.names_a_role(), || {
+        let mend = "write \"arn:aws:iam::ACCOUNT:role/NAME\", with {tenant} for the tenant's name";
+        Problem::new(key, format!("{default} is no role"), mend)
+    });
+    let bearer = matches!(settings.upstream.credentials, CredentialSettings::Bearer(_));
+    problems.extend(one(bearer, || {
+        let what = "a Bedrock API key assumes no role";
+        let mend = "give the proxy credentials that sign, or remove the role";
+        Problem::new(key, what, mend)
+    }));
+    problems
+}
+
+/// Bedrock takes keys of 1 to 256 characters of its alphabet; a blank in one would only confuse.
+fn request_metadata(settings: &Settings) -> Vec<Problem> {
+    let keys = &settings.upstream.request_metadata;
+    let named = [
+        ("tenant_key", &keys.tenant),
+        ("application_key", &keys.application),
+        ("call_id_key", &keys.call_id),
+    ];
+    let mut seen = HashSet::new();
+    let mut problems = Vec::new();
+    for (name, key) in named {
+        let Some(key) = key else {
+            continue;
+        };
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b":_@$#=/+,-.".contains(&b);
+        let what = if key.len() > 256 || !key.bytes().all(fits) {
+            "is no key that Bedrock takes"
+        } else if seen.insert(key) {
+            continue;
+        } else {
+            "is named twice"
+        };
+        problems.push(Problem::new(
+            &format!("upstream.request_metadata.{name}"),
+            format!("{key} {what}"),
+            "write another of at most 256 letters, digits or : _ @ $ # = / + , - .",
+        ));
+    }
+    problems
 }
 
 /// A file that is missing now is missing at night as well.

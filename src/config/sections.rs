@@ -14,7 +14,7 @@ use crate::domain::{Secret, TenantId};
 use crate::identity::TenantSettings;
 use crate::proxy::{ClientCertificates, ListenerSettings, TlsClientSettings, TlsSettings};
 use crate::relay::DrainSettings;
-use crate::upstream::{BearerKey, CredentialSettings};
+use crate::upstream::{BearerKey, CredentialSettings, RoleSettings};
 use crate::{admin, identity, ledger, pricing, registry, telemetry, upstream};
 
 /// Binds the whole configuration.
@@ -209,6 +209,20 @@ fn upstream<F: Form>(form: &mut F, s: &mut upstream::Settings) {
     form.map("control_endpoints", &mut s.control_endpoints);
     form.map("sts_endpoints", &mut s.sts_endpoints);
     form.table("credentials", |form| credentials(form, &mut s.credentials));
+    form.table("roles", |form| roles(form, &mut s.roles));
+    form.table("request_metadata", |form| {
+        form.optional("tenant_key", &mut s.request_metadata.tenant);
+        form.optional("application_key", &mut s.request_metadata.application);
+        form.optional("call_id_key", &mut s.request_metadata.call_id);
+    });
+}
+
+fn roles<F: Form>(form: &mut F, s: &mut RoleSettings) {
+    form.optional("default", &mut s.default);
+    // What STS takes; a role's own limit may be lower.
+    form.within("duration", &mut s.duration, QUARTER_HOUR..=HALF_DAY);
+    form.optional("external_id", &mut s.external_id);
+    form.value("tag_application", &mut s.tag_application);
 }
 
 /// The credentials as they are written: some of these keys exclude each other.
@@ -399,5 +413,7 @@ const MIB: usize = 1024 * KIB;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
+const QUARTER_HOUR: Duration = Duration::from_mins(15);
 const HOUR: Duration = Duration::from_hours(1);
+const HALF_DAY: Duration = Duration::from_hours(12);
 const DAY: Duration = Duration::from_hours(24);

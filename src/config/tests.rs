@@ -438,6 +438,36 @@ fn secrets_come_from_files_and_are_never_printed() {
 }
 
 #[test]
+fn roles_and_metadata_keys_are_those_that_aws_takes() {
+    for no_role in [
+        "bedrock-{tenant}",
+        "arn:aws:iam::123456789012:user/me",
+        "arn:aws:iam::123456789012:role/{team}",
+    ] {
+        check(
+            &format!("[upstream.roles]\ndefault = \"{no_role}\""),
+            "upstream.roles.default",
+            "is no role",
+        );
+    }
+    check(
+        "[upstream.roles]\ndefault = \"arn:aws:iam::1:role/a\"\n[upstream.credentials]\nbearer_key = \"k\"",
+        "upstream.roles.default",
+        "assumes no role",
+    );
+    check(
+        "[upstream.request_metadata]\ntenant_key = \"a\"\ncall_id_key = \"a\"",
+        "upstream.request_metadata.call_id_key",
+        "named twice",
+    );
+    check(
+        "[upstream.request_metadata]\napplication_key = \"an app\"",
+        "upstream.request_metadata.application_key",
+        "no key that Bedrock takes",
+    );
+}
+
+#[test]
 fn a_listener_off_loopback_needs_consent() {
     for address in [
         "0.0.0.0:8080",

@@ -10,6 +10,7 @@ mod drain;
 mod jobs;
 mod judge;
 mod live;
+mod metadata;
 mod open_set;
 mod own;
 mod refusal;

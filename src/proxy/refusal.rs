@@ -14,7 +14,7 @@ use crate::domain::{CallId, TenantId};
 use crate::identity::{Forbidden, IdentityError};
 use crate::relay::{GatherError, HeadError};
 use crate::routing::RoutingError;
-use crate::upstream::UpstreamError;
+use crate::upstream::{RoleUnavailable, UpstreamError};
 
 /// The header that names the kind of a refusal.
 pub(super) const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-meter-error");
@@ -127,6 +127,10 @@ refusals! {
         "Use resources that the tenant lists as its own, or ask the operator to add yours.",
     GuardrailRequired => "guardrail_required" 403 "AccessDeniedException" false
         "Name the guardrail that the key demands.",
+    MetadataFull => "request_metadata_full" 400 "ValidationException" false
+        "Send fewer or shorter pairs of request metadata: the proxy's own take part of what Bedrock accepts.",
+    MetadataUnreadable => "request_metadata_unreadable" 400 "ValidationException" false
+        "Send JSON as UTF-8, and request metadata once, with plain names.",
     PriceUnknown => "price_unknown" 403 "AccessDeniedException" false
         "The model has no price here and `when.price_unknown` refuses; ask the operator.",
     BodyTooLong => "body_too_long" 400 "ValidationException" false
@@ -141,6 +145,8 @@ refusals! {
         "Tell the operator: the open-calls log cannot be written, and no call passes unrecorded.",
     NoCredentials => "no_credentials" 503 "ServiceUnavailableException" true
         "Tell the operator: the proxy has no valid AWS credentials.",
+    RoleUnavailable => "role_unavailable" 503 "ServiceUnavailableException" true
+        "Tell the operator: the tenant's role cannot be assumed, and no other credentials sign its calls.",
     Unreachable => "bedrock_unreachable" 503 "ServiceUnavailableException" true
         "Tell the operator: no connection to Bedrock; nothing was sent.",
     ConnectionLost => "connection_lost" 503 "ServiceUnavailableException" true
@@ -285,6 +291,17 @@ impl From<&UpstreamError> for Refusal {
             UpstreamError::HeadTimeout | UpstreamError::IdleTimeout => RefusalKind::TimedOut,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<&RoleUnavailable> for Refusal {
+    fn from(error: &RoleUnavailable) -> Self {
+        // What STS said names the proxy's own principal: that is for the log.
+        let detail = format!(
+            "the tenant's role is not to be had ({})",
+            error.failure.name()
+        );
+        Self::new(RefusalKind::RoleUnavailable, detail)
     }
 }
 

@@ -16,6 +16,7 @@ use super::check::{Checked, check_head, outside};
 use super::jobs::Ownership;
 use super::judge::Called;
 use super::live::{Admitted, Live};
+use super::metadata;
 use super::refusal::{CALL_ID, Refusal, RefusalKind};
 use super::settings::PriceUnknown;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
@@ -36,7 +37,9 @@ use crate::registry::Callers;
 use crate::relay::{Gathered, discard, filter_answer, gather};
 use crate::routing::{Named, Route, named};
 use crate::telemetry::Origin;
-use crate::upstream::{Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
+use crate::upstream::{
+    Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError, Wanted,
+};
 
 /// Serves the calls of one worker.
 pub struct Service {
@@ -48,6 +51,8 @@ pub struct Service {
 /// What is known of a call when it is sent.
 struct Admission<'a> {
     call: OpenCall,
+    /// The role that signs it, where the proxy's own credentials do not.
+    role: Option<Wanted>,
     /// The prices in force when the call was admitted.
     catalogue: Arc<Catalogue>,
     method: http::Method,
@@ -135,9 +140,10 @@ impl Service {
                 return Err(refusal);
             }
         };
-        let hashed = gates.credentials.signs() || caller.needs_hash();
+        let as_it_came = !metadata::changes_body(&world.request_metadata, route.operation);
+        let hashed = gates.credentials.signs() && as_it_came || caller.needs_hash();
         let gathered = gather(body, &gates.bodies, hashed).await;
-        let gathered = gathered.map_err(|error| Refusal::from(&error))?;
+        let mut gathered = gathered.map_err(|error| Refusal::from(&error))?;
         let _buffered = gates.metrics.buffered(gathered.length);
         let begun = Instant::now();
         let proof = self.prove(&world, caller, &head, &gathered)?;
@@ -159,6 +165,7 @@ impl Service {
         self.judge(&world, &principal, &head, &called).await?;
         let ownership = Ownership::of_call(gates, &world, &principal, operation, head.now);
         let client = head.client;
+        let role = role_of(&world, &principal)?;
         let call = open_call(
             call_id,
             gates.clock.now(),
@@ -175,21 +182,21 @@ impl Service {
             let client = world.identity.kept_address(client);
             Origin::of(&headers, client, target.address())
         });
-        let permit = self.permit(&call).await?;
-
         let mut headers = headers;
         world.request_headers.apply(&mut headers);
+        metadata::stamp(&world.request_metadata, &call, &mut headers, &mut gathered)?;
+        let permit = self.permit(&call).await?;
+
         headers.insert(header::HOST, target.host.clone());
-        let path = format!("{}{}", target.base_path, route.upstream_path);
-        let query = uri.query();
         let admission = Admission {
             call,
+            role,
             catalogue: Arc::clone(&world.catalogue),
             method,
             headers,
             target,
-            path,
-            query,
+            path: format!("{}{}", target.base_path, route.upstream_path),
+            query: uri.query(),
             gathered,
             permit,
             origin,
@@ -235,10 +242,23 @@ impl Service {
         Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
     }
 
+    /// What makes Bedrock take the call. Where a role is to sign, nothing else does.
+    async fn authority(&self, role: Option<Wanted>) -> Result<Authority, Refusal> {
+        let gates = &*self.gates;
+        let now = gates.clock.now();
+        let Some(role) = role else {
+            let authority = gates.credentials.wait(now).await;
+            return authority.ok_or_else(no_credentials);
+        };
+        let authority = gates.role_sessions.wait(role, now).await;
+        authority.map_err(|error| Refusal::from(&error))
+    }
+
     /// Sends the call, and answers with the head that comes back.
     async fn exchange(&self, admission: Admission<'_>) -> Result<Response<AnswerBody>, Refusal> {
         let Admission {
             call,
+            role,
             catalogue,
             method,
             headers,
@@ -253,8 +273,8 @@ impl Service {
         let gates = &*self.gates;
         let tenant = call.tenant.clone();
         let call_id = call.call_id;
-        let authority = gates.credentials.wait(gates.clock.now()).await;
-        let authority = authority.ok_or_else(|| no_credentials().of(&tenant))?;
+        let authority = self.authority(role).await;
+        let authority = authority.map_err(|refusal| refusal.of(&tenant))?;
         let outgoing = Outgoing {
             method,
             headers,
@@ -542,6 +562,19 @@ fn resolve_model(world: &World, asked: &str) -> ModelRef {
         asked: Arc::clone(&parsed.asked),
         ..meant.clone()
     }
+}
+
+/// The role that signs, where key, tenant or settings name one.
+fn role_of(world: &World, principal: &Principal) -> Result<Option<Wanted>, Refusal> {
+    let Principal {
+        tenant,
+        application,
+        grants,
+        ..
+    } = principal;
+    let own = grants.policies().find_map(|one| one.role_arn.as_deref());
+    let role = world.roles.of(own, tenant, application);
+    role.map_err(|error| Refusal::from(&error).of(tenant))
 }
 
 fn identify(

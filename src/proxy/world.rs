@@ -20,7 +20,7 @@ use crate::pricing::Catalogue;
 use crate::registry::Callers;
 use crate::relay::{GatherLimits, RequestHeaderFilter};
 use crate::telemetry::Metrics;
-use crate::upstream::{CredentialStore, Patience, Targets};
+use crate::upstream::{CredentialStore, MetadataKeys, Patience, RoleSessions, Roles, Targets};
 
 /// One immutable snapshot of tables. A call loads it once and sees nothing else.
 #[derive(Debug)]
@@ -39,6 +39,10 @@ pub struct World {
     pub targets: Targets,
     /// The request headers that do not travel upstream.
     pub request_headers: RequestHeaderFilter,
+    /// The roles that sign the calls of tenants.
+    pub roles: Roles,
+    /// What is written into the request metadata.
+    pub request_metadata: MetadataKeys,
     /// What happens to calls of models without a price.
     pub price_unknown: PriceUnknown,
 }
@@ -65,6 +69,8 @@ pub struct Gates {
     pub drains: Arc<Drains>,
     /// The proxy's own credentials.
     pub credentials: CredentialStore,
+    /// The roles that are assumed with them.
+    pub role_sessions: RoleSessions,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The time.

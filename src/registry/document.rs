@@ -113,7 +113,7 @@ impl PolicyDocument {
             resources: globs("resources", &self.resources)?,
             require_guardrail: self.require_guardrail(),
             region: one("region", self.region.as_ref())?,
-            role_arn: self.role_arn.clone(),
+            role_arn: self.role_arn()?,
             on_contradiction: word::<OnContradiction>(
                 "on_contradiction",
                 self.on_contradiction.as_ref(),
@@ -143,6 +143,24 @@ impl PolicyDocument {
             Operation::from_name(name).ok_or_else(|| RegistryError::value("operations", name, why))
         };
         self.operations.iter().map(operation).collect()
+    }
+
+    fn role_arn(&self) -> Result<Option<String>, RegistryError> {
+        let Some(text) = &self.role_arn else {
+            return Ok(None);
+        };
+        let (head, name) = text.split_once(":role/").unwrap_or_default();
+        let account = head.strip_prefix("arn:").and_then(|head| {
+            let (_partition, account) = head.split_once(":iam::")?;
+            Some(account)
+        });
+        let is_account = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"/_+=,.@-".contains(&b);
+        if account.is_some_and(is_account) && !name.is_empty() && name.bytes().all(is_name) {
+            return Ok(Some(text.clone()));
+        }
+        let why = "expected arn:aws:iam::ACCOUNT:role/NAME";
+        Err(RegistryError::value("role_arn", text, why))
     }
 
     fn require_guardrail(&self) -> Option<Glob> {
@@ -267,6 +285,13 @@ mod tests {
                 ..default()
             },
             "operations",
+        );
+        check(
+            PolicyDocument {
+                role_arn: Some("arn:aws:iam::1:user/me".to_owned()),
+                ..default()
+            },
+            "role_arn",
         );
         check(
             PolicyDocument {

@@ -139,6 +139,13 @@ impl Gathered {
         })
     }
 
+    /// Puts other pieces in place: a body that was changed on the way. Its hash is made anew when
+    /// it is asked for; its length stays that of what came.
+    pub fn replace(&mut self, pieces: Vec<Bytes>) {
+        self.pieces = pieces;
+        self.sha256 = None;
+    }
+
     /// Frees the room that the body took; its pieces are gone.
     pub fn release(&mut self) {
         self.pieces = Vec::new();

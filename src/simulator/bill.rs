@@ -55,6 +55,14 @@ pub(super) struct BillLine {
     pub(super) served_tier: String,
     pub(super) latency: String,
     pub(super) sdk_invocation_id: Option<String>,
+    /// Who signed it.
+    pub(super) access_key_id: Option<String>,
+    /// The assumed role and its session, where that key is a temporary one.
+    pub(super) principal: Option<String>,
+    /// The tags of that session.
+    pub(super) session_tags: Map<String, Value>,
+    /// Request metadata, of header or body, as it came.
+    pub(super) request_metadata: Option<Value>,
     /// Counted from 1.
     pub(super) attempt: Option<u32>,
     pub(super) user_agent: Option<String>,

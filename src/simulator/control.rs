@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Settings;
 use super::operation::Operation;
 use super::refusal::Refusal;
+use super::sessions::Assumption;
 
 /// An action that is always refused: `bedrock:InvokeModel=AccessDeniedException`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +40,7 @@ impl FromStr for RefusedAction {
 
 /// Refuses what the settings say is refused.
 pub(super) fn check(settings: &Settings, operation: &Operation) -> Result<(), Refusal> {
-    let action = action(operation);
-    let mut refused = settings.refused.iter();
-    if let Some(rule) = refused.find(|rule| rule.action == "*" || rule.action == action) {
-        let (status, message) = refusal_text(&rule.class, &action);
-        return Err(Refusal::new(status, &rule.class, message));
-    }
+    check_action(settings, &action(operation))?;
     let absent = |id: &str| {
         settings
             .absent_models
@@ -59,12 +55,36 @@ pub(super) fn check(settings: &Settings, operation: &Operation) -> Result<(), Re
     Ok(())
 }
 
+/// Refuses to assume a role: in general, as that role, or with session tags.
+pub(super) fn check_assumption(
+    settings: &Settings,
+    assumption: &Assumption,
+) -> Result<(), Refusal> {
+    check_action(
+        settings,
+        &format!("sts:AssumeRole/{}", assumption.role_name()),
+    )?;
+    if assumption.tags_the_session() {
+        check_action(settings, "sts:TagSession")?;
+    }
+    Ok(())
+}
+
+fn check_action(settings: &Settings, action: &str) -> Result<(), Refusal> {
+    let mut refused = settings.refused.iter();
+    let rule = refused.find(|rule| rule.action == "*" || rule.action == action);
+    rule.map_or(Ok(()), |rule| {
+        let (status, message) = refusal_text(&rule.class, action);
+        Err(Refusal::new(status, &rule.class, message))
+    })
+}
+
 /// The IAM action that an operation needs (facts of the service authorization reference).
 fn action(operation: &Operation) -> String {
     match operation.name() {
         "Converse" => "bedrock:InvokeModel".to_owned(),
         "ConverseStream" => "bedrock:InvokeModelWithResponseStream".to_owned(),
-        "GetCallerIdentity" => "sts:GetCallerIdentity".to_owned(),
+        name @ ("GetCallerIdentity" | "AssumeRole") => format!("sts:{name}"),
         name => format!("bedrock:{name}"),
     }
 }
@@ -125,11 +145,12 @@ pub(super) fn list_foundation_models(region: &str) -> Value {
 }
 
 /// Who is calling, in the XML of STS; a JSON string stands for a body that is no JSON.
-pub(super) fn get_caller_identity(request_id: &str) -> Value {
+pub(super) fn get_caller_identity(principal: Option<&str>, request_id: &str) -> Value {
+    let arn = principal.unwrap_or("arn:aws:sts::123456789012:assumed-role/simulated/session");
     Value::String(format!(
         "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
          <GetCallerIdentityResult>\
-         <Arn>arn:aws:sts::123456789012:assumed-role/simulated/session</Arn>\
+         <Arn>{arn}</Arn>\
          <UserId>AROAEXAMPLE:session</UserId><Account>123456789012</Account>\
          </GetCallerIdentityResult>\
          <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>\

@@ -21,6 +21,7 @@ use super::operation::{Operation, Shape};
 use super::refusal::Refusal;
 use super::request::{BODY_MAX, Request};
 use super::scenario::{Ending, Scenario};
+use super::sessions::{Assumption, Form, Session};
 use super::signature::{self, Claim};
 use super::{Settings, control, plain_operations};
 
@@ -78,6 +79,9 @@ impl Exchange {
             region: region.clone(),
             served_tier: "default".to_owned(),
             latency: "standard".to_owned(),
+            access_key_id: Claim::read(&request.headers)
+                .map(|claim| claim.access_key_id.to_owned()),
+            request_metadata: request_metadata(&request),
             sdk_invocation_id: request.header("amz-sdk-invocation-id").map(str::to_owned),
             attempt: attempt(&request),
             user_agent: request.header("user-agent").map(str::to_owned),
@@ -101,6 +105,13 @@ impl Exchange {
             signature::verify(settings, &self.request)?;
         }
         let recognised = Operation::recognise(&self.request.method, self.request.path());
+        let recognised = match recognised {
+            Some(Operation::GetCallerIdentity) => {
+                let action = Form::read(&self.request.body).get("Action");
+                Operation::of_sts(&action.unwrap_or_default())
+            }
+            other => other,
+        };
         let operation = recognised
             .ok_or_else(|| Refusal::new(404, "UnknownOperationException", "No such operation."))?;
         control::check(settings, &operation)?;
@@ -117,7 +128,12 @@ impl Exchange {
         settings: &Settings,
         operation: Operation,
     ) -> Result<Response<Body>, Reset> {
+        let session = self.session(settings);
         self.receipt.note(|line| {
+            if let Some(session) = session {
+                line.principal = Some(session.arn());
+                line.session_tags = session.tags;
+            }
             line.operation = Some(operation.name());
             line.model_id = operation.model_id().map(str::to_owned);
         });
@@ -151,7 +167,7 @@ impl Exchange {
         let words = self.request.header("x-simulate").unwrap_or_default();
         let mut scenario = Scenario::read(words)?;
         let Some((shape, model_id)) = operation.generates() else {
-            let body = self.plain_body(operation)?;
+            let body = self.plain_body(settings, operation)?;
             return Ok((scenario, Answer::Plain(body)));
         };
         scenario.draw_fault(settings.faults_percent, &mut self.draws);
@@ -160,7 +176,13 @@ impl Exchange {
         Ok((scenario, Answer::Generated(shape, Box::new(generation))))
     }
 
-    fn plain_body(&mut self, operation: &Operation) -> Result<Value, Refusal> {
+    /// The session whose key signed the request.
+    fn session(&self, settings: &Settings) -> Option<Session> {
+        let token = self.request.header("x-amz-security-token")?;
+        Session::of_token(settings, token)
+    }
+
+    fn plain_body(&mut self, settings: &Settings, operation: &Operation) -> Result<Value, Refusal> {
         let json = || {
             let body = self.request.json();
             body.ok_or_else(|| Refusal::validation("The body is not JSON."))
@@ -194,7 +216,17 @@ impl Exchange {
                 plain_operations::get_inference_profile(&self.region, id)
             }
             Operation::ListFoundationModels => control::list_foundation_models(&self.region),
-            Operation::GetCallerIdentity => control::get_caller_identity(&self.request_id),
+            Operation::GetCallerIdentity => {
+                let session = self.session(settings);
+                let arn = session.map(|session| session.arn());
+                control::get_caller_identity(arn.as_deref(), &self.request_id)
+            }
+            Operation::AssumeRole => {
+                let assumption = Assumption::read(&self.request.body)?;
+                control::check_assumption(settings, &assumption)?;
+                let session = assumption.begin(settings, self.request.received_at);
+                session.answer(settings, &self.request_id)
+            }
             Operation::CountTokens(_)
             | Operation::InvokeModel(_)
             | Operation::InvokeModelWithResponseStream(_)
@@ -267,6 +299,17 @@ fn region_of(request: &Request) -> String {
     claimed
         .or_else(of_host)
         .unwrap_or_else(|| DEFAULT_REGION.to_owned())
+}
+
+/// The pairs of `X-Amzn-Bedrock-Request-Metadata`, or of a Converse body; texts of a header that
+/// are no JSON as they are.
+fn request_metadata(request: &Request) -> Option<Value> {
+    if let Some(header) = request.header_values("x-amzn-bedrock-request-metadata") {
+        return Some(serde_json::from_str(&header).unwrap_or(Value::String(header)));
+    }
+    let converses = request.path().contains("/converse");
+    let mut body = converses.then(|| request.json()).flatten()?;
+    body.get_mut("requestMetadata").map(Value::take)
 }
 
 /// The number in `amz-sdk-request: attempt=2; max=3`.

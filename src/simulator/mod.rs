@@ -55,6 +55,7 @@ mod refusal;
 mod request;
 mod scenario;
 mod server;
+mod sessions;
 mod signature;
 mod streams;
 pub mod traffic;
@@ -92,6 +93,8 @@ pub struct Settings {
     pub think_time: Duration,
     /// How far the simulator's clock is ahead of the machine's, in seconds.
     pub clock_skew_seconds: i64,
+    /// How long the sessions of assumed roles last, whatever is asked for.
+    pub session_seconds: Option<u32>,
     /// Which actions are always refused, and how.
     pub refused: Vec<RefusedAction>,
     /// A model that is not offered here: its id, without a profile's prefix.
@@ -112,6 +115,7 @@ impl Default for Settings {
             faults_percent: 0,
             think_time: Duration::ZERO,
             clock_skew_seconds: 0,
+            session_seconds: None,
             refused: Vec::new(),
             absent_models: Vec::new(),
         }

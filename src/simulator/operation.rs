@@ -20,6 +20,7 @@ pub(super) enum Operation {
     GetInferenceProfile(String),
     ListFoundationModels,
     GetCallerIdentity,
+    AssumeRole,
 }
 
 /// The shape of what a generation answers with.
@@ -51,6 +52,15 @@ impl Operation {
             Self::recognise_get(path)
         } else {
             None
+        }
+    }
+
+    /// Which of its operations STS is asked for: all of them are posted to `/`.
+    pub(super) fn of_sts(action: &str) -> Option<Self> {
+        match action {
+            "GetCallerIdentity" => Some(Self::GetCallerIdentity),
+            "AssumeRole" => Some(Self::AssumeRole),
+            _ => None,
         }
     }
 
@@ -108,6 +118,7 @@ impl Operation {
             Self::GetInferenceProfile(_) => "GetInferenceProfile",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::AssumeRole => "AssumeRole",
         }
     }
 
@@ -127,7 +138,8 @@ impl Operation {
             | Self::ListInferenceProfiles
             | Self::GetInferenceProfile(_)
             | Self::ListFoundationModels
-            | Self::GetCallerIdentity => None,
+            | Self::GetCallerIdentity
+            | Self::AssumeRole => None,
         }
     }
 

@@ -12,6 +12,7 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 use super::Settings;
 use super::refusal::Refusal;
 use super::request::Request;
+use super::sessions::{Session, TemporaryKey};
 
 /// How far the signer's clock may be off, in seconds.
 const SKEW_MAX: i64 = 300;
@@ -19,7 +20,8 @@ const SKEW_MAX: i64 = 300;
 /// The parts of an `Authorization` header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claim<'a> {
-    access_key_id: &'a str,
+    /// Whose signature it is said to be.
+    pub(super) access_key_id: &'a str,
     date: &'a str,
     /// The region that the request is signed for.
     pub(super) region: &'a str,
@@ -49,6 +51,12 @@ impl<'a> Claim<'a> {
     }
 }
 
+/// The key that a request has to be signed with.
+struct Key {
+    access_key_id: String,
+    secret_access_key: String,
+}
+
 /// Refuses a request that is neither signed as it must be nor carries the API key.
 pub(super) fn verify(settings: &Settings, request: &Request) -> Result<(), Refusal> {
     if let Some(key) = bearer(request) {
@@ -62,10 +70,11 @@ pub(super) fn verify(settings: &Settings, request: &Request) -> Result<(), Refus
             message,
         ));
     };
-    check_claim(settings, &claim, service_of(request))?;
+    let key = key_of(settings, request)?;
+    check_claim(settings, &key, &claim, service_of(request))?;
     let date = request.header("x-amz-date").unwrap_or_default();
     let signed_at = check_date(&claim, date, request.received_at)?;
-    let expected = signature_of(settings, request, &claim, signed_at);
+    let expected = signature_of(&key, request, &claim, signed_at);
     if expected.as_deref() == Some(claim.signature) {
         Ok(())
     } else {
@@ -102,8 +111,36 @@ fn check_key(settings: &Settings, request: &Request, key: &str) -> Result<(), Re
     Ok(())
 }
 
-fn check_claim(settings: &Settings, claim: &Claim<'_>, service: &str) -> Result<(), Refusal> {
-    if claim.access_key_id != settings.access_key_id {
+/// The account's own key, or the temporary one of the session that the request shows.
+fn key_of(settings: &Settings, request: &Request) -> Result<Key, Refusal> {
+    let Some(token) = request.header("x-amz-security-token") else {
+        return Ok(Key {
+            access_key_id: settings.access_key_id.clone(),
+            secret_access_key: settings.secret_access_key.clone(),
+        });
+    };
+    let Some(session) = Session::of_token(settings, token) else {
+        let message = "The security token included in the request is invalid.";
+        return Err(Refusal::new(403, "UnrecognizedClientException", message));
+    };
+    if session.is_over(request.received_at) {
+        let message = "The security token included in the request is expired";
+        return Err(Refusal::new(403, "ExpiredTokenException", message));
+    }
+    let key = TemporaryKey::of(settings, token.to_owned());
+    Ok(Key {
+        access_key_id: key.access_key_id,
+        secret_access_key: key.secret_access_key,
+    })
+}
+
+fn check_claim(
+    settings: &Settings,
+    key: &Key,
+    claim: &Claim<'_>,
+    service: &str,
+) -> Result<(), Refusal> {
+    if claim.access_key_id != key.access_key_id {
         let message = "The security token included in the request is invalid.";
         return Err(Refusal::new(403, "UnrecognizedClientException", message));
     }
@@ -141,14 +178,14 @@ fn check_date(claim: &Claim<'_>, date: &str, now: Timestamp) -> Result<SystemTim
 
 /// The signature that the request should carry; `None` when it cannot be signed at all.
 fn signature_of(
-    settings: &Settings,
+    key: &Key,
     request: &Request,
     claim: &Claim<'_>,
     signed_at: SystemTime,
 ) -> Option<String> {
     let identity = Credentials::builder()
-        .access_key_id(&settings.access_key_id)
-        .secret_access_key(&settings.secret_access_key)
+        .access_key_id(&key.access_key_id)
+        .secret_access_key(&key.secret_access_key)
         .provider_name("simulator")
         .build()
         .into();

@@ -168,6 +168,10 @@ catalogue! {
         "When the keys of an issuer of tokens were last read.";
     ISSUER_KEYS_FAILED = Counter "issuer_keys_failed_total" ("attempts") [issuer, reason]
         "Attempts to read the keys of an issuer of tokens that failed; those of before serve on.";
+    ROLE_ASSUMPTIONS = Counter "role_assumptions_total" ("requests") [outcome]
+        "Roles asked for at STS, refreshes included: `assumed`, or why not.";
+    ROLE_SESSIONS = Gauge "role_sessions" ("sessions") []
+        "Assumed roles in memory.";
     COST_BASIS = Gauge "cost_basis_info" ("1") [basis]
         "Which of the four amounts live metrics show.";
     LABEL_OVERFLOW = Counter "label_overflow_total" ("times") [limit]

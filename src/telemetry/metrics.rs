@@ -43,6 +43,9 @@ pub struct Metrics {
     config_failed: IntGaugeVec,
     config_success: IntGaugeVec,
     config_waiting: IntGaugeVec,
+    role_assumptions: IntCounterVec,
+    /// Without labels; its one series begins with the first role.
+    role_sessions: IntGaugeVec,
     spans_dropped: IntCounterVec,
     collector_failed: IntCounterVec,
     access_log_dropped: IntCounterVec,
@@ -74,6 +77,8 @@ impl Metrics {
             config_success: maker.gauges(define::CONFIG_SUCCESS)?,
             config_reloads: maker.counters(define::CONFIG_RELOADS)?,
             config_waiting: maker.gauges(define::CONFIG_WAITING)?,
+            role_assumptions: maker.counters(define::ROLE_ASSUMPTIONS)?,
+            role_sessions: maker.gauges(define::ROLE_SESSIONS)?,
             spans_dropped: maker.counters(define::OTLP_DROPPED)?,
             collector_failed: maker.counters(define::OTLP_FAILED)?,
             access_log_dropped: maker.counters(define::ACCESS_LOG_DROPPED)?,
@@ -155,6 +160,17 @@ impl Metrics {
         set(&self.config_success, since.unix_ms().div_euclid(1000));
         let keys_waiting = i64::try_from(keys_waiting).unwrap_or(i64::MAX);
         set(&self.config_waiting, keys_waiting);
+    }
+
+    /// Counts a role that was asked for at STS.
+    pub fn role_assumed(&self, outcome: &'static str) {
+        self.role_assumptions.with_label_values(&[outcome]).inc();
+    }
+
+    /// Notes how many assumed roles are in memory.
+    pub fn role_sessions(&self, sessions: usize) {
+        let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
+        set(&self.role_sessions, sessions);
     }
 
     /// Counts spans that the collector did not get.

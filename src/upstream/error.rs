@@ -58,3 +58,55 @@ impl UpstreamError {
         matches!(self, Self::HeadTimeout | Self::IdleTimeout)
     }
 }
+
+/// A role that cannot be assumed now. Nothing was sent to Bedrock.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("role {role} cannot be assumed ({}): {why}", failure.name())]
+pub struct RoleUnavailable {
+    /// Its ARN, or the template of it.
+    pub role: String,
+    /// The kind of failure.
+    pub failure: RoleFailure,
+    /// What was said, for the operator: it may name the proxy's own principal.
+    pub why: String,
+}
+
+/// Why a role cannot be assumed. Bedrock was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleFailure {
+    /// STS denied it: look at the role's trust policy and at the proxy's own permissions.
+    Denied,
+    /// STS throttles; it is asked again by itself.
+    Throttled,
+    /// STS cannot be reached, or has a fault.
+    Unreachable,
+    /// STS takes the request for wrong: a role that is none, a duration beyond the role's.
+    Refused,
+    /// Something else than STS answered.
+    Malformed,
+    /// The proxy has no credentials that STS takes.
+    NoCredentials,
+    /// The proxy has a Bedrock API key in place of credentials.
+    ApiKey,
+    /// The tenant's name cannot be part of the default role's.
+    UnfitName,
+    /// Too many roles are asked for at once, or STS is slow.
+    Busy,
+}
+
+impl RoleFailure {
+    /// Its name: a closed set, for metric and log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::Throttled => "throttled",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::Malformed => "malformed",
+            Self::NoCredentials => "no_credentials",
+            Self::ApiKey => "api_key",
+            Self::UnfitName => "unfit_name",
+            Self::Busy => "busy",
+        }
+    }
+}

@@ -19,7 +19,7 @@ pub struct Settings {
     pub endpoints: BTreeMap<Region, Uri>,
     /// Base URLs that replace the public host of the control plane, by region.
     pub control_endpoints: BTreeMap<Region, Uri>,
-    /// Base URLs that replace the public host of STS, by region; only `doctor` calls it.
+    /// Base URLs that replace the public host of STS, by region.
     pub sts_endpoints: BTreeMap<Region, Uri>,
     /// The HTTP proxy for `https` endpoints.
     pub proxy: Option<HttpProxy>,
@@ -37,6 +37,10 @@ pub struct Settings {
     pub pool_idle_timeout: Duration,
     /// With which credentials requests are signed, or which key they carry.
     pub credentials: CredentialSettings,
+    /// Which roles are assumed for tenants.
+    pub roles: RoleSettings,
+    /// What is written into each call's request metadata.
+    pub request_metadata: MetadataKeys,
 }
 
 impl Default for Settings {
@@ -55,6 +59,8 @@ impl Default for Settings {
             pool_idle_per_host: 128,
             pool_idle_timeout: Duration::from_secs(55),
             credentials: CredentialSettings::default(),
+            roles: RoleSettings::default(),
+            request_metadata: MetadataKeys::default(),
         }
     }
 }
@@ -72,6 +78,48 @@ pub struct HttpProxy {
     pub url: Uri,
     /// `user:password`, as given in the URL, still percent-encoded.
     pub user_info: Option<Secret>,
+}
+
+/// Which roles are assumed for tenants (`[upstream.roles]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSettings {
+    /// The role of tenants whose policy and key name none; `{tenant}` stands for the name.
+    pub default: Option<String>,
+    /// How long a session lasts.
+    pub duration: Duration,
+    /// What the trust policies of the roles may ask for.
+    pub external_id: Option<String>,
+    /// Whether the application is a session tag beside the tenant.
+    pub tag_application: bool,
+}
+
+impl Default for RoleSettings {
+    fn default() -> Self {
+        Self {
+            default: None,
+            duration: Duration::from_hours(1),
+            external_id: None,
+            tag_application: false,
+        }
+    }
+}
+
+/// Under which keys of the request metadata a call is described (`[upstream.request_metadata]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataKeys {
+    /// The key of the tenant.
+    pub tenant: Option<String>,
+    /// The key of the application.
+    pub application: Option<String>,
+    /// The key of the call's id.
+    pub call_id: Option<String>,
+}
+
+impl MetadataKeys {
+    /// Whether nothing is written.
+    pub const fn is_empty(&self) -> bool {
+        self.tenant.is_none() && self.application.is_none() && self.call_id.is_none()
+    }
 }
 
 /// With which credentials requests are signed, or which key they carry instead of a signature.

@@ -54,6 +54,8 @@ fn bodies_that_come_byte_by_byte_are_refused_at_the_limit() {
         })
         .collect();
     wait_for("all to be closed", || {
+        // Slower than what a byte earns, or the body would come whole.
+        std::thread::sleep(Duration::from_millis(10));
         slow.retain_mut(|socket| socket.write_all(b" ").is_ok());
         slow.is_empty().then_some(())
     });

@@ -25,6 +25,7 @@ mod quote;
 mod quote_oracle;
 mod reload;
 mod resumption;
+mod roles;
 mod streaming;
 mod support;
 mod upstream;

@@ -97,7 +97,7 @@ class Program:
 class Simulator(Program):
     """`bedrock-meter simulate` with its list of what it served."""
 
-    def __init__(self, directory, *, verify=True, seed=7, name="served", refuse=None):
+    def __init__(self, directory, *, verify=True, seed=7, name="served", refuse=None, session_seconds=None):
         self.bill_log = pathlib.Path(directory) / f"{name}.ndjson"
         super().__init__(
             "simulate",
@@ -109,6 +109,7 @@ class Simulator(Program):
             seed,
             *([] if verify else ["--no-verify"]),
             *(["--refuse", refuse] if refuse else []),
+            *(["--session-seconds", session_seconds] if session_seconds else []),
             announce=["simulator listening on"],
         )
         self.url = self.announced["simulator listening on"]

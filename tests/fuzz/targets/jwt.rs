@@ -1,5 +1,7 @@
 //! Tokens: whatever bytes come, none proves anybody that no issuer signed.
 
+use std::sync::LazyLock;
+
 use bedrock_meter::domain::Timestamp;
 use bedrock_meter::identity::{IssuerSettings, Issuers, KeyRing, KeySet, looks_like_jwt};
 
@@ -12,12 +14,7 @@ pub(super) fn run(data: &[u8]) {
     let Ok(token) = std::str::from_utf8(token) else {
         return;
     };
-    let settings = IssuerSettings {
-        issuer: "https://issuer.example".to_owned(),
-        audiences: vec!["bedrock-meter".to_owned()],
-        ..IssuerSettings::named("login")
-    };
-    let issuers = Issuers::new(&[settings], &KeyRing::default());
+    let issuers = &*ISSUERS;
     let refused = issuers.verify(token, now).unwrap_err();
     assert!(!refused.reason().is_empty());
     // What comes is words of ours, and nothing of the token.
@@ -28,3 +25,13 @@ pub(super) fn run(data: &[u8]) {
     }
     let _looks = looks_like_jwt(token);
 }
+
+/// Made once: what they remember takes longer to make than a token to judge.
+static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| {
+    let settings = IssuerSettings {
+        issuer: "https://issuer.example".to_owned(),
+        audiences: vec!["bedrock-meter".to_owned()],
+        ..IssuerSettings::named("login")
+    };
+    Issuers::new(&[settings], &KeyRing::default())
+});

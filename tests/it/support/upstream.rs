@@ -114,6 +114,13 @@ impl Connection {
         Some(String::from_utf8(head).unwrap())
     }
 
+    /// Reads so much of a body.
+    pub(crate) fn body(&mut self, length: usize) -> String {
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
     /// Writes; a proxy that has closed already is no failure of the script.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         drop(
