@@ -33,7 +33,7 @@ use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::registry::Callers;
-use crate::relay::{Gathered, discard, filter_answer, gather};
+use crate::relay::{Gathered, RequestHeaderFilter, discard, filter_answer, gather};
 use crate::routing::{Named, Route, named};
 use crate::telemetry::Origin;
 use crate::upstream::{Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
@@ -51,7 +51,9 @@ struct Admission<'a> {
     /// The prices in force when the call was admitted.
     catalogue: Arc<Catalogue>,
     method: http::Method,
+    /// As the client sent them.
     headers: HeaderMap,
+    filter: &'a RequestHeaderFilter,
     target: &'a Target,
     path: String,
     query: Option<&'a str>,
@@ -177,9 +179,6 @@ impl Service {
         });
         let permit = self.permit(&call).await?;
 
-        let mut headers = headers;
-        world.request_headers.apply(&mut headers);
-        headers.insert(header::HOST, target.host.clone());
         let path = format!("{}{}", target.base_path, route.upstream_path);
         let query = uri.query();
         let admission = Admission {
@@ -187,6 +186,7 @@ impl Service {
             catalogue: Arc::clone(&world.catalogue),
             method,
             headers,
+            filter: &world.request_headers,
             target,
             path,
             query,
@@ -242,6 +242,7 @@ impl Service {
             catalogue,
             method,
             headers,
+            filter,
             target,
             path,
             query,
@@ -258,6 +259,7 @@ impl Service {
         let outgoing = Outgoing {
             method,
             headers,
+            filter,
             region: call.region.clone(),
             target,
             path,
@@ -407,6 +409,7 @@ impl Service {
         let Outgoing {
             method,
             headers,
+            filter,
             region,
             target,
             path,
@@ -425,7 +428,8 @@ impl Service {
             region: region.as_str(),
             service: SIGNING_NAME,
         };
-        let mut headers = headers.clone();
+        let mut headers = filter.passing(headers);
+        headers.insert(header::HOST, target.host.clone());
         match authority {
             Authority::SigV4(credentials) => {
                 self.signer
@@ -485,7 +489,9 @@ impl Service {
 /// A request on its way out, unsigned.
 struct Outgoing<'a> {
     method: http::Method,
+    /// As the client sent them.
     headers: HeaderMap,
+    filter: &'a RequestHeaderFilter,
     region: Region,
     target: &'a Target,
     path: String,
