@@ -81,7 +81,9 @@ impl Service {
     /// Answers one request: with Bedrock's answer, or with a refusal in Bedrock's shape.
     pub async fn call(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
         let call_id = CallId::generate(self.gates.clock.now());
-        match self.relay(call_id, peer, request).await {
+        // Boxed: hyper moves the future that it is given, and keeps room for it as long as the
+        // connection lives, though a call needs its own only until the head of its answer.
+        match Box::pin(self.relay(call_id, peer, request)).await {
             Ok(response) => response,
             Err(refusal) => self.refuse(call_id, &refusal).map(AnswerBody::own),
         }
