@@ -1,6 +1,5 @@
 //! One call, top to bottom.
 
-use std::borrow::Cow;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,8 +54,7 @@ struct Admission<'a> {
     headers: HeaderMap,
     filter: &'a RequestHeaderFilter,
     target: &'a Target,
-    path: String,
-    query: Option<&'a str>,
+    uri: PathAndQuery,
     gathered: Gathered,
     permit: Permit,
     origin: Option<Box<Origin>>,
@@ -181,8 +179,6 @@ impl Service {
         });
         let permit = self.permit(&call).await?;
 
-        let path = format!("{}{}", target.base_path, route.upstream_path);
-        let query = uri.query();
         let admission = Admission {
             call,
             catalogue: Arc::clone(&world.catalogue),
@@ -190,8 +186,7 @@ impl Service {
             headers,
             filter: &world.request_headers,
             target,
-            path,
-            query,
+            uri: upstream_uri(target, &route, uri.query())?,
             gathered,
             permit,
             origin,
@@ -246,8 +241,7 @@ impl Service {
             headers,
             filter,
             target,
-            path,
-            query,
+            uri,
             mut gathered,
             permit,
             origin,
@@ -264,15 +258,14 @@ impl Service {
             filter,
             region: call.region.clone(),
             target,
-            path,
-            query,
+            uri,
             sha256: match authority {
                 Authority::SigV4(_) => hex(&gathered.sha256()),
                 Authority::Bearer(_) => String::new(),
             },
         };
         let skew_ms = gates.skew_ms.load(Ordering::Relaxed);
-        let signed = self.sign(&outgoing, &authority, skew_ms, gathered.pieces.clone())?;
+        let signed = self.sign(&outgoing, &authority, skew_ms, gathered.pieces.clone());
 
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
@@ -342,10 +335,7 @@ impl Service {
             let again = match head.await {
                 Ok(parts) if !clock_corrected && self.corrects_clock(&parts, resend) => {
                     clock_corrected = true;
-                    let Some(signed) = self.resign(resend, gathered) else {
-                        return Ok(parts);
-                    };
-                    signed
+                    self.resign(resend, gathered)
                 }
                 Ok(parts) => return Ok(parts),
                 Err(Failed {
@@ -375,7 +365,7 @@ impl Service {
     /// A key has no time. The skew is compared with the one that the refused call was signed
     /// with: others may have learned more since.
     fn corrects_clock(&self, parts: &response::Parts, resend: &Resend<'_>) -> bool {
-        if matches!(resend.authority, Authority::Bearer(_)) {
+        if parts.status.is_success() || matches!(resend.authority, Authority::Bearer(_)) {
             return false;
         }
         let skew = skew::of_refusal(parts, self.gates.clock.now(), resend.skew_ms);
@@ -390,7 +380,7 @@ impl Service {
         skew.is_some()
     }
 
-    fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Option<Request<RequestBody>> {
+    fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Request<RequestBody> {
         let Resend {
             outgoing,
             authority,
@@ -398,7 +388,6 @@ impl Service {
         } = resend;
         let skew_ms = self.gates.skew_ms.load(Ordering::Relaxed);
         self.sign(outgoing, authority, skew_ms, gathered.pieces.clone())
-            .ok()
     }
 
     fn sign(
@@ -407,22 +396,21 @@ impl Service {
         authority: &Authority,
         skew_ms: i64,
         pieces: Vec<Bytes>,
-    ) -> Result<Request<RequestBody>, Refusal> {
+    ) -> Request<RequestBody> {
         let Outgoing {
             method,
             headers,
             filter,
             region,
             target,
-            path,
-            query,
+            uri,
             sha256,
         } = outgoing;
         let now = Timestamp::from_unix_ms(self.gates.clock.now().unix_ms().saturating_add(skew_ms));
         let signable = Signable {
             method: method.as_str(),
-            path,
-            query: query.unwrap_or_default(),
+            path: uri.path(),
+            query: uri.query().unwrap_or_default(),
             host: target.host.to_str().unwrap_or_default(),
             body_sha256: sha256,
         };
@@ -441,18 +429,11 @@ impl Service {
                 headers.insert(header::AUTHORIZATION, key.clone());
             }
         }
-        let uri: Cow<'_, str> = match query {
-            Some(query) => format!("{path}?{query}").into(),
-            None => path.into(),
-        };
-        let uri = PathAndQuery::try_from(uri.as_ref()).map_err(|_uri| {
-            Refusal::new(RefusalKind::MalformedPath, "the path cannot be sent on")
-        })?;
         let mut request = Request::new(RequestBody::gathered(pieces));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = Uri::from(uri);
+        *request.uri_mut() = Uri::from(uri.clone());
         *request.headers_mut() = headers;
-        Ok(request)
+        request
     }
 
     async fn connect(
@@ -496,8 +477,7 @@ struct Outgoing<'a> {
     filter: &'a RequestHeaderFilter,
     region: Region,
     target: &'a Target,
-    path: String,
-    query: Option<&'a str>,
+    uri: PathAndQuery,
     sha256: String,
 }
 
@@ -541,6 +521,21 @@ fn named_where_judged(
     } else {
         Named::default()
     }
+}
+
+/// Path and query as they will stand on the wire, and so are signed.
+fn upstream_uri(
+    target: &Target,
+    route: &Route<'_>,
+    query: Option<&str>,
+) -> Result<PathAndQuery, Refusal> {
+    let (base, path) = (&*target.base_path, route.upstream_path);
+    let uri = match query {
+        Some(query) => [base, path, "?", query].concat(),
+        None => [base, path].concat(),
+    };
+    PathAndQuery::try_from(uri)
+        .map_err(|_uri| Refusal::new(RefusalKind::MalformedPath, "the path cannot be sent on"))
 }
 
 fn resolve_model(world: &World, asked: &str) -> ModelRef {
