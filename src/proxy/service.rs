@@ -32,7 +32,7 @@ use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::registry::Callers;
-use crate::relay::{Gathered, RequestHeaderFilter, discard, filter_answer, gather};
+use crate::relay::{Gathered, RequestHeaderFilter, at_most, discard, filter_answer, gather};
 use crate::routing::{Named, Route, named};
 use crate::telemetry::Origin;
 use crate::upstream::{Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError};
@@ -225,7 +225,7 @@ impl Service {
     /// A place in the settlement queue: the only point where calls wait for each other.
     async fn permit(&self, call: &OpenCall) -> Result<Permit, Refusal> {
         let permit = self.gates.settlements.clone().reserve_owned();
-        if let Ok(Ok(permit)) = tokio::time::timeout(self.gates.permit_wait_max, permit).await {
+        if let Some(Ok(permit)) = at_most(self.gates.permit_wait_max, permit).await {
             return Ok(permit);
         }
         let detail = "all places for calls in flight are taken";
