@@ -2,10 +2,11 @@
 //!
 //! The canonical request is ours, the signing key the AWS crate's, and tests cross the two. A
 //! signing key (four HMACs) is made once per credential, day, region and service and then kept,
-//! with the part of the HMAC that depends on it alone.
+//! with the part of the HMAC and the texts that depend on it alone.
 //! Bedrock signs like every service but S3: the path as it stands on the wire is encoded once
 //! more (AWS general reference, "Create a canonical request").
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -64,15 +65,27 @@ pub struct Scope<'a> {
 /// Signs requests, keeping the signing keys of the scopes it has seen.
 #[derive(Default)]
 pub struct Signer {
-    keys: Mutex<Vec<CachedKey>>,
+    memory: Mutex<Memory>,
 }
 
+#[derive(Default)]
+struct Memory {
+    keys: Vec<CachedKey>,
+    /// Holds the canonical request, then the string to sign: its room serves every call.
+    text: String,
+}
+
+/// A signing key, and the texts that depend on nothing else.
 struct CachedKey {
     access_key_id: Arc<str>,
     day: [u8; 8],
     region: Box<str>,
     service: Box<str>,
     key: hmac::Key,
+    /// `DAY/REGION/SERVICE/aws4_request`.
+    scope: String,
+    /// The `authorization` header up to the names of the signed headers.
+    authorization: String,
 }
 
 impl Signer {
@@ -90,70 +103,82 @@ impl Signer {
         now: Timestamp,
     ) {
         let date = amz_date(now);
-        let day = date.get(..8).unwrap_or_default();
         insert(headers, AMZ_DATE, &date);
         if let Some(token) = &credentials.session_token {
             insert(headers, AMZ_SECURITY_TOKEN, token);
         }
-        let (canonical, signed_headers) = canonical_request(request, headers);
-        let hash = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
-        let Scope { region, service } = scope;
-        let scoped = [day, "/", region, "/", service, "/aws4_request"].concat();
-        let to_sign = ["AWS4-HMAC-SHA256\n", &date, "\n", &scoped, "\n", &hash].concat();
-        let signature = self.signature(credentials, day, scope, now, &to_sign);
-        let authorization = [
-            "AWS4-HMAC-SHA256 Credential=",
-            &credentials.access_key_id,
-            "/",
-            &scoped,
-            ", SignedHeaders=",
-            &signed_headers,
-            ", Signature=",
-            &hex(signature.as_ref()),
-        ]
-        .concat();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let Memory { keys, text } = &mut *memory;
+        let Some(cached) = cached_key(keys, credentials, &date, scope, now) else {
+            return; // never: one is made when there is none
+        };
+
+        text.clear();
+        let names = write_canonical_request(request, headers, text);
+        let hash = digest(&SHA256, text.as_bytes());
+        let names = text.get(names).unwrap_or_default();
+        let length = cached.authorization.len() + names.len() + SIGNATURE.len() + 2 * 32;
+        let mut authorization = String::with_capacity(length);
+        for part in [&cached.authorization, names, SIGNATURE] {
+            authorization.push_str(part);
+        }
+
+        text.clear();
+        for part in ["AWS4-HMAC-SHA256\n", &date, "\n", &cached.scope, "\n"] {
+            text.push_str(part);
+        }
+        push_hex(hash.as_ref(), text);
+        let signature = hmac::sign(&cached.key, text.as_bytes());
+        push_hex(signature.as_ref(), &mut authorization);
         if let Ok(authorization) = HeaderValue::try_from(authorization) {
             headers.insert(header::AUTHORIZATION, authorization);
         }
     }
+}
 
-    /// Signs with the key of the scope, which is made when the cache has none.
-    fn signature(
-        &self,
-        credentials: &Credentials,
-        day: &str,
-        scope: Scope<'_>,
-        now: Timestamp,
-        to_sign: &str,
-    ) -> hmac::Tag {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = keys.iter().find(|cached| {
-            cached.day == day.as_bytes()
-                && *cached.region == *scope.region
-                && *cached.service == *scope.service
-                && cached.access_key_id == credentials.access_key_id
-        });
-        if let Some(cached) = found {
-            return hmac::sign(&cached.key, to_sign.as_bytes());
-        }
+/// The key of the scope, which is made when there is none.
+fn cached_key<'k>(
+    keys: &'k mut Vec<CachedKey>,
+    credentials: &Credentials,
+    date: &str,
+    scope: Scope<'_>,
+    now: Timestamp,
+) -> Option<&'k CachedKey> {
+    let (day, _time) = date.as_bytes().split_first_chunk::<8>()?;
+    let found = keys.iter().position(|cached| {
+        cached.day == *day
+            && *cached.region == *scope.region
+            && *cached.service == *scope.service
+            && cached.access_key_id == credentials.access_key_id
+    });
+    if let Some(found) = found {
+        return keys.get(found);
+    }
+    if keys.len() >= CACHED_KEYS_MAX {
+        keys.clear();
+    }
+    keys.push(CachedKey::new(credentials, *day, scope, now));
+    keys.last()
+}
+
+impl CachedKey {
+    fn new(credentials: &Credentials, day: [u8; 8], scope: Scope<'_>, now: Timestamp) -> Self {
+        let Scope { region, service } = scope;
         let since = Duration::from_millis(u64::try_from(now.unix_ms()).unwrap_or(0));
         let secret = &credentials.secret_access_key;
-        let key = generate_signing_key(secret, UNIX_EPOCH + since, scope.region, scope.service);
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());
-        let signature = hmac::sign(&key, to_sign.as_bytes());
-        if keys.len() >= CACHED_KEYS_MAX {
-            keys.clear();
+        let key = generate_signing_key(secret, UNIX_EPOCH + since, region, service);
+        let day_text = str::from_utf8(&day).unwrap_or_default();
+        let scope = format!("{day_text}/{region}/{service}/aws4_request");
+        let id = &credentials.access_key_id;
+        Self {
+            access_key_id: Arc::clone(id),
+            day,
+            region: region.into(),
+            service: service.into(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
+            authorization: format!("AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders="),
+            scope,
         }
-        if let Ok(day) = day.as_bytes().try_into() {
-            keys.push(CachedKey {
-                access_key_id: Arc::clone(&credentials.access_key_id),
-                day,
-                region: scope.region.into(),
-                service: scope.service.into(),
-                key,
-            });
-        }
-        signature
     }
 }
 
@@ -189,46 +214,50 @@ fn push_two_digits(number: i8, out: &mut String) {
     out.push(char::from(b'0' + number % 10));
 }
 
-/// The canonical request and its list of signed headers.
-fn canonical_request(request: Signable<'_>, headers: &HeaderMap) -> (String, String) {
-    let mut signed: Vec<(&str, &str)> = headers
-        .iter()
-        .filter(|(name, _)| is_signed(name))
-        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
-        .collect();
+/// Writes the canonical request; where in it the list of signed headers stands.
+fn write_canonical_request(
+    request: Signable<'_>,
+    headers: &HeaderMap,
+    canonical: &mut String,
+) -> Range<usize> {
+    let mut signed: Vec<(&str, &str)> = Vec::with_capacity(SIGNED_HEADERS_USUAL);
     signed.push(("host", request.host));
+    let present = headers.iter().filter(|(name, _)| is_signed(name));
+    signed.extend(present.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))));
     signed.sort_by_key(|(name, _)| *name);
 
-    let mut canonical = String::with_capacity(1024);
     canonical.push_str(request.method);
     canonical.push('\n');
-    encode_path(request.path, &mut canonical);
+    encode_path(request.path, canonical);
     canonical.push('\n');
     canonical.push_str(&canonical_query(request.query));
     canonical.push('\n');
-    let mut names = String::with_capacity(128);
     let mut last = "";
-    for (name, value) in signed {
-        if name == last {
+    for (name, value) in &signed {
+        if *name == last {
             canonical.pop();
             canonical.push(',');
         } else {
-            if !names.is_empty() {
-                names.push(';');
-            }
-            names.push_str(name);
             canonical.push_str(name);
             canonical.push(':');
         }
-        push_trimmed(value, &mut canonical);
+        push_trimmed(value, canonical);
         canonical.push('\n');
         last = name;
     }
     canonical.push('\n');
-    canonical.push_str(&names);
+    let begin = canonical.len();
+    signed.dedup_by_key(|(name, _)| *name);
+    for (name, _) in signed {
+        if canonical.len() > begin {
+            canonical.push(';');
+        }
+        canonical.push_str(name);
+    }
+    let names = begin..canonical.len();
     canonical.push('\n');
     canonical.push_str(request.body_sha256);
-    (canonical, names)
+    names
 }
 
 fn is_signed(name: &HeaderName) -> bool {
@@ -313,13 +342,22 @@ fn push_percent(byte: u8, out: &mut String) {
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    let mut out = vec![0; bytes.len().saturating_mul(2)];
-    let (pairs, _) = out.as_chunks_mut::<2>();
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
+    let mut out = String::with_capacity(bytes.len().saturating_mul(2));
+    push_hex(bytes, &mut out);
+    out
+}
+
+fn push_hex(bytes: &[u8], out: &mut String) {
+    for hash in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        let (pairs, _) = digits.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(hash) {
+            *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
+        }
+        let digits = digits.get(..2 * hash.len()).unwrap_or_default();
+        // Digits are UTF-8.
+        out.push_str(str::from_utf8(digits).unwrap_or_default());
     }
-    // Digits are UTF-8.
-    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Arithmetic is many times as fast as the formatting machinery, and every call needs 64 digits
@@ -333,6 +371,9 @@ const fn hex_digit(nibble: u8) -> u8 {
 
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+const SIGNATURE: &str = ", Signature=";
+/// `host`, `content-type`, `x-amz-date` and a token; more are rare.
+const SIGNED_HEADERS_USUAL: usize = 8;
 /// A few accounts in every region: more means a mistake, and the cache starts anew.
 const CACHED_KEYS_MAX: usize = 256;
 

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row};
 
 use super::movers::Movers;
 use super::row::StoredLine;
-use super::waste::Waste;
+use super::waste::{Waste, Wasted};
 use super::{LedgerError, LedgerReader, Period, Span};
 use crate::domain::{Dimension, TenantId, Timestamp, Usd};
 use crate::telemetry::{LedgerFamily, LedgerSum};
@@ -25,19 +25,28 @@ pub struct Breakdown {
     reader: LedgerReader,
     /// The last row that was read.
     cursor: i64,
+    sums: Sums,
+}
+
+/// What the rows add up to.
+#[derive(Debug)]
+struct Sums {
     day: Span,
     month: Span,
-    sums: HashMap<Key, Sum>,
+    by_tenant: HashMap<Box<str>, OfTenant>,
     waste: Waste,
     movers: Movers,
 }
 
-/// Family, tenant, and the labels that follow, the period left out.
-type Key = (LedgerFamily, Box<str>, Vec<Box<str>>);
+/// The sums of a tenant by their first label: a model or a usage source.
+type OfTenant = HashMap<Box<str>, Vec<Sum>>;
 
 /// Femtodollars, calls or tokens, as the family counts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 struct Sum {
+    family: LedgerFamily,
+    /// The second label, where the family has one.
+    label: Option<Box<str>>,
     day: i128,
     month: i128,
 }
@@ -55,11 +64,13 @@ impl Breakdown {
         Ok(Self {
             reader,
             cursor,
-            day: Period::Day.containing(now),
-            month,
-            sums: HashMap::new(),
-            waste: Waste::default(),
-            movers: Movers::default(),
+            sums: Sums {
+                day: Period::Day.containing(now),
+                month,
+                by_tenant: HashMap::new(),
+                waste: Waste::default(),
+                movers: Movers::default(),
+            },
         })
     }
 
@@ -70,21 +81,35 @@ impl Breakdown {
     /// When the ledger cannot be read, or a row holds what this program never writes. The sums
     /// are of no use then.
     pub fn refresh(&mut self, now: Timestamp) -> Result<bool, LedgerError> {
-        self.roll(now);
-        let rows = rows_behind(self.reader.connection(), self.cursor)
+        self.sums.roll(now);
+        let rows = self
+            .add_new_rows()
             .map_err(LedgerError::sqlite("read new entries"))?;
-        for row in &rows {
-            self.cursor = row.number;
-            self.add(row);
-        }
-        if rows.len() == ROWS_MAX {
+        if rows == ROWS_MAX {
             return Ok(true);
         }
-        self.judge(now);
-        self.movers
-            .advance(self.reader.connection(), self.day, now)
+        self.sums.judge(now);
+        let day = self.sums.day;
+        self.sums
+            .movers
+            .advance(self.reader.connection(), day, now)
             .map_err(LedgerError::sqlite("read the days to compare with"))?;
         Ok(false)
+    }
+
+    /// Adds each row as it is read: nothing of it is kept or copied.
+    fn add_new_rows(&mut self) -> Result<usize, rusqlite::Error> {
+        let sql = format!("{COLUMNS} WHERE rowid > ?1 ORDER BY rowid LIMIT {ROWS_MAX}");
+        let mut statement = self.reader.connection().prepare(&sql)?;
+        let mut rows = statement.query([self.cursor])?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            let row = EntryRow::read(row)?;
+            self.sums.add(&row);
+            self.cursor = row.number;
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Every sum, in no order.
@@ -93,14 +118,19 @@ impl Breakdown {
     /// When the ledger holds a name that this program never writes.
     pub fn sums(&self) -> Result<Vec<LedgerSum>, LedgerError> {
         let mut all = Vec::new();
-        for ((family, tenant, labels), sum) in &self.sums {
-            for (period, amount) in [(Period::Day, sum.day), (Period::Month, sum.month)] {
-                let mut labels = labels.clone();
-                labels.push(period.name().into());
-                all.push(ledger_sum(*family, tenant, labels, amount)?);
+        for (tenant, of_tenant) in &self.sums.by_tenant {
+            let sums = of_tenant
+                .iter()
+                .flat_map(|(first, sums)| sums.iter().map(move |sum| (first, sum)));
+            for (first, sum) in sums {
+                for (period, amount) in [(Period::Day, sum.day), (Period::Month, sum.month)] {
+                    let labels = [Some(first), sum.label.as_ref()].into_iter().flatten();
+                    let labels = labels.cloned().chain([period.name().into()]).collect();
+                    all.push(ledger_sum(sum.family, tenant, labels, amount)?);
+                }
             }
         }
-        for (tenant, labels, amount) in self.movers.changes() {
+        for (tenant, labels, amount) in self.sums.movers.changes() {
             all.push(ledger_sum(
                 LedgerFamily::CostChange,
                 tenant,
@@ -110,88 +140,119 @@ impl Breakdown {
         }
         Ok(all)
     }
+}
 
-    fn add(&mut self, row: &EntryRow) {
+impl Sums {
+    fn add(&mut self, row: &EntryRow<'_>) {
         // The periods must have begun before the first of their calls is counted.
         self.roll(row.settled_at.max(row.opened_at));
         self.judge(row.settled_at);
         if self.day.contains(row.opened_at) {
             self.movers.add_today(row);
         }
-        let trust = [&*row.source, &*row.status];
-        self.count(LedgerFamily::Calls, row, &trust, 1);
-        self.count(LedgerFamily::Tokens, row, &trust, row.tokens);
-        if let Some(cost) = row.cost {
-            self.count(LedgerFamily::SourceCost, row, &[&row.source], cost);
+        let wasted = self.waste.add(row);
+        let at = row.opened_at;
+        self.put(row.tenant, row.source, |sums| {
+            sums.add(LedgerFamily::Calls, Some(row.status), at, 1);
+            sums.add(LedgerFamily::Tokens, Some(row.status), at, row.tokens);
+            if let Some(cost) = row.cost {
+                sums.add(LedgerFamily::SourceCost, None, at, cost);
+            }
+        });
+        if row.lines.is_empty() && wasted.is_empty() {
+            return;
         }
-        for line in &row.lines {
-            let labels = [&*row.model, line.dimension.kind()];
-            self.count(LedgerFamily::ModelCost, row, &labels, line.amount);
-        }
-        for wasted in self.waste.add(row) {
-            let labels = [&*wasted.model, wasted.cause];
-            self.put(
-                LedgerFamily::Waste,
-                &row.tenant,
-                &labels,
-                wasted.at,
-                wasted.femto,
-            );
+        self.put(row.tenant, row.model, |sums| {
+            for line in &row.lines {
+                let kind = Some(line.dimension.kind());
+                sums.add(LedgerFamily::ModelCost, kind, at, line.amount);
+            }
+        });
+        for wasted in wasted {
+            self.put_wasted(row.tenant, &wasted);
         }
     }
 
     /// Cache writes whose life is over without a read become waste.
     fn judge(&mut self, now: Timestamp) {
         for (tenant, wasted) in self.waste.expired(now) {
-            let labels = [&*wasted.model, wasted.cause];
-            self.put(
-                LedgerFamily::Waste,
-                &tenant,
-                &labels,
-                wasted.at,
-                wasted.femto,
-            );
+            self.put_wasted(&tenant, &wasted);
         }
     }
 
-    fn count(&mut self, family: LedgerFamily, row: &EntryRow, labels: &[&str], amount: i128) {
-        self.put(family, &row.tenant, labels, row.opened_at, amount);
+    fn put_wasted(&mut self, tenant: &str, wasted: &Wasted) {
+        self.put(tenant, &wasted.model, |sums| {
+            let cause = Some(wasted.cause);
+            sums.add(LedgerFamily::Waste, cause, wasted.at, wasted.femto);
+        });
     }
 
-    fn put(
-        &mut self,
-        family: LedgerFamily,
-        tenant: &str,
-        labels: &[&str],
-        at: Timestamp,
-        amount: i128,
-    ) {
-        if !self.month.contains(at) {
-            return;
-        }
-        let labels = labels.iter().map(|label| Box::from(*label)).collect();
-        let sum = self
-            .sums
-            .entry((family, tenant.into(), labels))
-            .or_default();
-        sum.month = sum.month.saturating_add(amount);
-        if self.day.contains(at) {
-            sum.day = sum.day.saturating_add(amount);
-        }
+    /// Adds to a tenant's sums of one first label.
+    fn put(&mut self, tenant: &str, label: &str, add: impl FnOnce(&mut Adding<'_>)) {
+        let (day, month) = (self.day, self.month);
+        with(&mut self.by_tenant, tenant, |of_tenant| {
+            with(of_tenant, label, |sums| {
+                add(&mut Adding { sums, day, month });
+            });
+        });
     }
 
     fn roll(&mut self, now: Timestamp) {
         if now >= self.month.to {
             self.month = Period::Month.containing(now);
-            self.sums.clear();
+            self.by_tenant.clear();
         }
         if now >= self.day.to {
             self.day = Period::Day.containing(now);
             self.movers.new_day();
-            for sum in self.sums.values_mut() {
+            let of_tenants = self.by_tenant.values_mut();
+            for sum in of_tenants.flat_map(HashMap::values_mut).flatten() {
                 sum.day = 0;
             }
         }
+    }
+}
+
+/// The sums of one first label, and the periods that they are of.
+struct Adding<'a> {
+    sums: &'a mut Vec<Sum>,
+    day: Span,
+    month: Span,
+}
+
+impl Adding<'_> {
+    fn add(&mut self, family: LedgerFamily, label: Option<&str>, at: Timestamp, amount: i128) {
+        if !self.month.contains(at) {
+            return;
+        }
+        let is_it = |sum: &&mut Sum| sum.family == family && sum.label.as_deref() == label;
+        let today = if self.day.contains(at) { amount } else { 0 };
+        if let Some(sum) = self.sums.iter_mut().find(is_it) {
+            sum.month = sum.month.saturating_add(amount);
+            sum.day = sum.day.saturating_add(today);
+        } else {
+            self.sums.push(Sum {
+                family,
+                label: label.map(Box::from),
+                day: today,
+                month: amount,
+            });
+        }
+    }
+}
+
+/// Changes the value of a name. Only a new name is copied: `entry` would want one each time.
+pub(super) fn with<V: Default>(
+    map: &mut HashMap<Box<str>, V>,
+    name: &str,
+    change: impl FnOnce(&mut V),
+) {
+    if let Some(value) = map.get_mut(name) {
+        change(value);
+    } else {
+        let mut value = V::default();
+        change(&mut value);
+        map.insert(name.into(), value);
     }
 }
 
@@ -213,23 +274,23 @@ fn ledger_sum(
     })
 }
 
-/// The part of an entry that sums are made of.
+/// The part of an entry that sums are made of, as long as its row is there.
 #[derive(Debug)]
-pub(super) struct EntryRow {
+pub(super) struct EntryRow<'r> {
     number: i64,
     pub(super) opened_at: Timestamp,
     pub(super) settled_at: Timestamp,
-    pub(super) tenant: Box<str>,
-    pub(super) application: Box<str>,
+    pub(super) tenant: &'r str,
+    pub(super) application: &'r str,
     /// The label of reports, `none` without a model.
-    pub(super) model: Box<str>,
+    pub(super) model: &'r str,
     /// Region, tier and latency mode: with the model, what a rate depends on.
-    pub(super) place: Box<str>,
-    pub(super) outcome: Box<str>,
-    pub(super) invocation: Option<Box<str>>,
+    pub(super) place: &'r str,
+    pub(super) outcome: &'r str,
+    pub(super) invocation: Option<&'r str>,
     pub(super) attempt: i64,
-    source: Box<str>,
-    status: Box<str>,
+    source: &'r str,
+    status: &'r str,
     tokens: i128,
     pub(super) cache_read: bool,
     /// Femtodollars; `None`: unpriced.
@@ -258,42 +319,43 @@ SELECT rowid, opened_at, settled_at, tenant, application, ifnull(model, 'none'),
     ifnull(cache_read_tokens, 0) > 0, cost_microusd, cost_femtousd, lines
 FROM entries ";
 
-impl EntryRow {
-    pub(super) fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+impl<'r> EntryRow<'r> {
+    pub(super) fn read(row: &'r Row<'_>) -> Result<Self, rusqlite::Error> {
         let at = |column| Ok::<_, rusqlite::Error>(Timestamp::from_unix_ms(row.get(column)?));
+        let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
+        let text_or_null =
+            |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
         let (micro, femto): (Option<i64>, Option<i64>) = (row.get(14)?, row.get(15)?);
         let cost = micro
             .zip(femto)
             .map(|(micro, femto)| Usd::from_split(micro, femto));
-        let lines: Option<String> = row.get(16)?;
-        let priced = cost.is_some();
         Ok(Self {
             number: row.get(0)?,
             opened_at: at(1)?,
             settled_at: at(2)?,
-            tenant: row.get(3)?,
-            application: row.get(4)?,
-            model: row.get(5)?,
-            place: row.get(6)?,
-            outcome: row.get(7)?,
-            invocation: row.get(8)?,
+            tenant: text(3)?,
+            application: text(4)?,
+            model: text(5)?,
+            place: text(6)?,
+            outcome: text(7)?,
+            invocation: text_or_null(8)?,
             attempt: row.get(9)?,
-            source: row.get(10)?,
-            status: row.get(11)?,
+            source: text(10)?,
+            status: text(11)?,
             tokens: row.get::<_, i64>(12)?.into(),
             cache_read: row.get(13)?,
             cost: cost.map(Usd::femto),
             // The lines of an unpriced call are a part of an unknown amount.
-            lines: match lines {
-                Some(lines) if priced => cost_lines(&lines)?,
-                Some(_) | None => Vec::new(),
+            lines: match text_or_null(16)?.filter(|_| cost.is_some()) {
+                Some(lines) => cost_lines(lines)?,
+                None => Vec::new(),
             },
         })
     }
 
     /// Whether the client has, or may have, had its whole answer.
     pub(super) fn ended_well(&self) -> bool {
-        &*self.outcome == "success"
+        self.outcome == "success"
     }
 }
 
@@ -321,10 +383,4 @@ fn first_row(connection: &Connection, from: Timestamp) -> Result<i64, rusqlite::
     let sql = "SELECT ifnull(min(rowid) - 1, (SELECT ifnull(max(rowid), 0) FROM entries)) \
                FROM entries WHERE opened_at >= ?1";
     connection.query_row(sql, [from.unix_ms()], |row| row.get(0))
-}
-
-fn rows_behind(connection: &Connection, cursor: i64) -> Result<Vec<EntryRow>, rusqlite::Error> {
-    let sql = format!("{COLUMNS} WHERE rowid > ?1 ORDER BY rowid LIMIT {ROWS_MAX}");
-    let mut statement = connection.prepare(&sql)?;
-    statement.query_map([cursor], EntryRow::read)?.collect()
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 
 use super::Span;
-use super::breakdown::{COLUMNS, EntryRow};
+use super::breakdown::{COLUMNS, EntryRow, with};
 use crate::domain::{Dimension, Timestamp};
 
 const DAY_MS: i64 = 86_400_000;
@@ -18,12 +18,12 @@ const SLICE_MS: i64 = 300_000;
 /// Today, and the days that it is compared with.
 #[derive(Debug)]
 pub(super) struct Movers {
-    today: HashMap<Payer, Spend>,
+    today: Spends,
     days: [Before; 2],
 }
 
-/// Tenant and application.
-type Payer = (Box<str>, Box<str>);
+/// By tenant, then by application.
+type Spends = HashMap<Box<str>, HashMap<Box<str>, Spend>>;
 
 /// The same hours of an earlier day.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ struct Before {
     days_ago: i64,
     /// Everything opened before is read; `None` at the start of a day.
     read_to: Option<i64>,
-    spend: HashMap<Payer, Spend>,
+    spend: Spends,
     /// The ledger begins before that day: what it does not have did not happen.
     known: bool,
 }
@@ -43,12 +43,18 @@ pub(super) struct Spend {
     /// Calls with a price.
     calls: i128,
     femto: i128,
-    lines: HashMap<Line, (i128, i128)>,
+    /// By model.
+    lines: HashMap<Box<str>, Vec<Bought>>,
 }
 
-/// What a rate depends on: model, place and what is counted. The value is quantity and
-/// femtodollars.
-type Line = (Box<str>, Box<str>, Dimension);
+/// What was bought at one rate, which depends on the model, the place and what is counted.
+#[derive(Clone, Debug)]
+struct Bought {
+    place: Box<str>,
+    dimension: Dimension,
+    quantity: i128,
+    femto: i128,
+}
 
 impl Default for Movers {
     fn default() -> Self {
@@ -71,7 +77,7 @@ impl Movers {
         *self = Self::default();
     }
 
-    pub(super) fn add_today(&mut self, row: &EntryRow) {
+    pub(super) fn add_today(&mut self, row: &EntryRow<'_>) {
         add(&mut self.today, row);
     }
 
@@ -93,16 +99,16 @@ impl Movers {
         let mut changes = Vec::new();
         let nothing = Spend::default();
         for before in self.days.iter().filter(|before| before.known) {
-            let gone = before
-                .spend
-                .keys()
-                .filter(|payer| !self.today.contains_key(*payer));
-            for payer in self.today.keys().chain(gone) {
-                let then = before.spend.get(payer).unwrap_or(&nothing);
-                let now = self.today.get(payer).unwrap_or(&nothing);
+            let then = payers(&before.spend);
+            let gone = then.filter(|(tenant, application, _)| {
+                spend(&self.today, tenant, application).is_none()
+            });
+            for (tenant, application, _) in payers(&self.today).chain(gone) {
+                let then = spend(&before.spend, tenant, application).unwrap_or(&nothing);
+                let now = spend(&self.today, tenant, application).unwrap_or(&nothing);
                 for (effect, femto) in change(then, now) {
-                    let labels = vec![payer.1.clone(), before.since.into(), effect.into()];
-                    changes.push((&*payer.0, labels, femto));
+                    let labels = vec![application.into(), before.since.into(), effect.into()];
+                    changes.push((tenant, labels, femto));
                 }
             }
         }
@@ -127,30 +133,65 @@ impl Before {
         let to = to.min(from.saturating_add(SLICE_MS));
         let sql = format!("{COLUMNS} WHERE opened_at >= ?1 AND opened_at < ?2");
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map([from, to], EntryRow::read)?;
-        // Kept apart until all are read, so that a failure adds nothing twice.
-        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        let mut rows = statement.query([from, to])?;
+        // A failure leaves a part of them added: who sees it begins anew.
+        while let Some(row) = rows.next()? {
+            add(&mut self.spend, &EntryRow::read(row)?);
+        }
         let sql = "SELECT ifnull(min(opened_at) < ?1, 0) FROM entries";
         self.known = connection.query_row(sql, [begin], |row| row.get(0))?;
-        for row in &rows {
-            add(&mut self.spend, row);
-        }
         self.read_to = Some(to);
         Ok(true)
     }
 }
 
-fn add(spends: &mut HashMap<Payer, Spend>, row: &EntryRow) {
+fn add(spends: &mut Spends, row: &EntryRow<'_>) {
     let Some(cost) = row.cost else { return };
-    let payer = (row.tenant.clone(), row.application.clone());
-    let spend = spends.entry(payer).or_default();
-    spend.calls = spend.calls.saturating_add(1);
-    spend.femto = spend.femto.saturating_add(cost);
-    for line in &row.lines {
-        let key = (row.model.clone(), row.place.clone(), line.dimension.clone());
-        let (quantity, femto) = spend.lines.entry(key).or_default();
-        *quantity = quantity.saturating_add(line.quantity.into());
-        *femto = femto.saturating_add(line.amount);
+    with(spends, row.tenant, |of_tenant| {
+        with(of_tenant, row.application, |spend| spend.add(row, cost));
+    });
+}
+
+fn payers(spends: &Spends) -> impl Iterator<Item = (&str, &str, &Spend)> {
+    spends.iter().flat_map(|(tenant, of_tenant)| {
+        let spends = of_tenant.iter();
+        spends.map(|(application, spend)| (&**tenant, &**application, spend))
+    })
+}
+
+fn spend<'a>(spends: &'a Spends, tenant: &str, application: &str) -> Option<&'a Spend> {
+    spends.get(tenant)?.get(application)
+}
+
+impl Spend {
+    fn add(&mut self, row: &EntryRow<'_>, cost: i128) {
+        self.calls = self.calls.saturating_add(1);
+        self.femto = self.femto.saturating_add(cost);
+        with(&mut self.lines, row.model, |bought| {
+            for line in &row.lines {
+                let is_it =
+                    |one: &&mut Bought| one.dimension == line.dimension && *one.place == *row.place;
+                let (quantity, femto) = (line.quantity.into(), line.amount);
+                if let Some(one) = bought.iter_mut().find(is_it) {
+                    one.quantity = one.quantity.saturating_add(quantity);
+                    one.femto = one.femto.saturating_add(femto);
+                } else {
+                    bought.push(Bought {
+                        place: row.place.into(),
+                        dimension: line.dimension.clone(),
+                        quantity,
+                        femto,
+                    });
+                }
+            }
+        });
+    }
+
+    /// What was bought at the same rate.
+    fn like(&self, model: &str, bought: &Bought) -> Option<&Bought> {
+        let of_model = self.lines.get(model)?;
+        let is_it = |one: &&Bought| one.dimension == bought.dimension && one.place == bought.place;
+        of_model.iter().find(is_it)
     }
 }
 
@@ -164,12 +205,13 @@ fn change(then: &Spend, now: &Spend) -> [(&'static str, i128); 3] {
         share(then.femto, now.calls, then.calls).saturating_sub(then.femto)
     };
     let mut price = 0_i128;
-    for (line, (quantity, femto)) in &now.lines {
-        if let Some((quantity_then, femto_then)) = then.lines.get(line)
-            && *quantity_then > 0
+    let bought = now.lines.iter();
+    for (model, now) in bought.flat_map(|(model, all)| all.iter().map(move |one| (model, one))) {
+        if let Some(then) = then.like(model, now)
+            && then.quantity > 0
         {
-            let at_old_price = share(*femto_then, *quantity, *quantity_then);
-            price = price.saturating_add(femto.saturating_sub(at_old_price));
+            let at_old_price = share(then.femto, now.quantity, then.quantity);
+            price = price.saturating_add(now.femto.saturating_sub(at_old_price));
         }
     }
     let mix = whole.saturating_sub(volume).saturating_sub(price);

@@ -3,9 +3,10 @@
 //! Knows the columns and their order, not when rows are written.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use rusqlite::{Statement, params};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::domain::{
     Charge, Dimension, Entry, Latency, ModelRef, PriceStatus, ServiceTier, UnpricedReason, Usage,
@@ -79,7 +80,7 @@ pub(super) fn insert(statement: &mut Statement<'_>, entry: &Entry) -> Result<(),
 }
 
 /// One charge line in the JSON of column `lines`.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct StoredLine<'a> {
     /// What was counted.
     #[serde(borrow)]
@@ -90,7 +91,8 @@ pub(super) struct StoredLine<'a> {
     #[serde(borrow)]
     pub(super) rate: Cow<'a, str>,
     /// Femtodollars for one unit: text, because it can pass 64 bits.
-    pub(super) femtousd_per_unit: String,
+    #[serde(borrow)]
+    pub(super) femtousd_per_unit: Cow<'a, str>,
 }
 
 /// The money columns.
@@ -123,15 +125,37 @@ impl Price {
     }
 }
 
+/// The JSON of column `lines`, an array of [`StoredLine`]. By hand: every priced call has one, and
+/// the serializer looks at each byte of texts that hardly ever need escapes.
 fn lines(charge: &Charge) -> Option<String> {
-    let stored = charge.lines.iter().map(|line| StoredLine {
-        dimension: line.dimension.name().into(),
-        quantity: line.quantity,
-        rate: (&*line.rate.id).into(),
-        femtousd_per_unit: line.rate.per_unit.femto().to_string(),
-    });
-    let stored: Vec<_> = stored.collect();
-    json_unless(stored.is_empty(), &stored)
+    if charge.lines.is_empty() {
+        return None;
+    }
+    let mut json = String::with_capacity(charge.lines.len().saturating_mul(LINE_BYTES));
+    for line in &charge.lines {
+        json.push(if json.is_empty() { '[' } else { ',' });
+        json.push_str(r#"{"dimension":"#);
+        push_text(line.dimension.name(), &mut json);
+        let (quantity, femto) = (line.quantity, line.rate.per_unit.femto());
+        // Writing to a string cannot fail.
+        let _ok = write!(json, r#","quantity":{quantity},"rate":"#);
+        push_text(&line.rate.id, &mut json);
+        let _ok = write!(json, r#","femtousd_per_unit":"{femto}"}}"#);
+    }
+    json.push(']');
+    Some(json)
+}
+
+fn push_text(text: &str, json: &mut String) {
+    // Without an early end, so that many bytes are looked at in one instruction.
+    let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    if text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+        json.push_str(&serde_json::Value::from(text).to_string());
+    } else {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    }
 }
 
 /// The quantities that have no column of their own, as a JSON object.
@@ -148,15 +172,44 @@ fn units(usage: &Usage) -> Option<String> {
             | Dimension::CacheWrite1hTokens => None,
         });
     let named: serde_json::Map<String, serde_json::Value> = named.collect();
-    json_unless(named.is_empty(), &named)
-}
-
-fn json_unless(empty: bool, value: &impl Serialize) -> Option<String> {
-    // Strings, integers and maps with text keys always serialise.
-    (!empty).then(|| serde_json::to_string(value).unwrap_or_default())
+    (!named.is_empty()).then(|| serde_json::Value::from(named).to_string())
 }
 
 /// SQLite's integers end at 2^63 - 1, far past any count of tokens, bytes or milliseconds.
 fn integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Of a usual charge line; the text grows for a longer one.
+const LINE_BYTES: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ChargeLine, Rate};
+
+    #[test]
+    fn lines_are_json_whatever_their_names_hold() {
+        let names = ["input_tokens", "a \"quoted\" \\ name", "t\u{e9}\n\u{0}"];
+        let line = |name: &&str| ChargeLine {
+            dimension: Dimension::from_name(name),
+            quantity: u64::MAX,
+            rate: Rate {
+                id: format!("row/{name}").into(),
+                per_unit: Usd::from_femto(i128::MAX),
+            },
+            amount: Usd::ZERO,
+        };
+        let charge = Charge::of(names.iter().map(line).collect());
+        let json = lines(&charge).unwrap();
+        let read: Vec<StoredLine<'_>> = serde_json::from_str(&json).unwrap();
+        let read = read.iter().map(|line| {
+            assert_eq!(line.rate, format!("row/{}", line.dimension));
+            let per_unit = line.femtousd_per_unit.parse();
+            assert_eq!((line.quantity, per_unit), (u64::MAX, Ok(i128::MAX)));
+            &*line.dimension
+        });
+        assert_eq!(read.collect::<Vec<_>>(), names);
+        assert_eq!(lines(&Charge::of(Vec::new())), None);
+    }
 }

@@ -71,19 +71,19 @@ impl Charged {
 
 impl Waste {
     /// What this row shows to be wasted, of its own cost or of an attempt before.
-    pub(super) fn add(&mut self, row: &EntryRow) -> Vec<Wasted> {
+    pub(super) fn add(&mut self, row: &EntryRow<'_>) -> Vec<Wasted> {
         self.read_or_write(row);
         let cost = row.cost.unwrap_or_default();
         let charged = (!row.ended_well() && cost > 0).then(|| Charged {
             attempt: row.attempt,
-            model: row.model.clone(),
+            model: row.model.into(),
             at: row.opened_at,
             femto: cost,
-            abandoned: &*row.outcome == "client_left",
+            abandoned: row.outcome == "client_left",
         });
-        match &row.invocation {
+        match row.invocation {
             Some(id) if row.attempt > 1 || charged.is_some() => {
-                let invocation = (row.tenant.clone(), id.clone());
+                let invocation = (row.tenant.into(), id.into());
                 self.attempts(invocation).add(row.attempt, charged)
             }
             Some(_) | None => charged
@@ -105,8 +105,8 @@ impl Waste {
         self.invocations.entry(invocation).or_default()
     }
 
-    fn read_or_write(&mut self, row: &EntryRow) {
-        let cache = || (row.tenant.clone(), row.model.clone(), row.place.clone());
+    fn read_or_write(&mut self, row: &EntryRow<'_>) {
+        let cache = || (row.tenant.into(), row.model.into(), row.place.into());
         let at = row.opened_at.unix_ms();
         if row.cache_read
             && let Some(writes) = self.writes.get_mut(&cache())

@@ -1,6 +1,6 @@
 //! What an answer's status and headers say.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 use super::counts::{Prompt, TokenCounts};
 use crate::domain::{Latency, ServiceTier};
@@ -17,20 +17,33 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// One pass over the names: a look-up for each of the six would cost more than the few there
+    /// are.
     pub(super) fn read(status: u16, headers: &HeaderMap) -> Self {
-        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let count = |name: &HeaderName| text(name).and_then(|value| value.trim().parse().ok());
-        Self {
+        let mut head = Self {
             status: Some(status),
-            counts: TokenCounts {
-                prompt: count(&INPUT_TOKENS).map(Prompt::Uncached),
-                output: count(&OUTPUT_TOKENS),
-                cache_read: count(&CACHE_READ_TOKENS),
-                cache_write: count(&CACHE_WRITE_TOKENS),
-                ..TokenCounts::default()
-            },
-            tier: text(&SERVICE_TIER).map(ServiceTier::from_name),
-            latency: text(&LATENCY).map(Latency::from_name),
+            ..Self::default()
+        };
+        for name in headers.keys() {
+            if let Some(of_bedrock) = name.as_str().strip_prefix("x-amzn-bedrock-")
+                && let Some(text) = headers.get(name).and_then(|value| value.to_str().ok())
+            {
+                head.note(of_bedrock, text);
+            }
+        }
+        head
+    }
+
+    fn note(&mut self, name: &str, text: &str) {
+        let count = || text.trim().parse().ok();
+        match name {
+            "input-token-count" => self.counts.prompt = count().map(Prompt::Uncached),
+            "output-token-count" => self.counts.output = count(),
+            "cache-read-input-token-count" => self.counts.cache_read = count(),
+            "cache-write-input-token-count" => self.counts.cache_write = count(),
+            "service-tier" => self.tier = Some(ServiceTier::from_name(text)),
+            "performanceconfig-latency" => self.latency = Some(Latency::from_name(text)),
+            _ => {}
         }
     }
 
@@ -49,12 +62,3 @@ impl Head {
         )
     }
 }
-
-const INPUT_TOKENS: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
-const OUTPUT_TOKENS: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
-const CACHE_READ_TOKENS: HeaderName =
-    HeaderName::from_static("x-amzn-bedrock-cache-read-input-token-count");
-const CACHE_WRITE_TOKENS: HeaderName =
-    HeaderName::from_static("x-amzn-bedrock-cache-write-input-token-count");
-const SERVICE_TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
-const LATENCY: HeaderName = HeaderName::from_static("x-amzn-bedrock-performanceconfig-latency");

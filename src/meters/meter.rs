@@ -307,20 +307,23 @@ impl Evidence {
             Finality::Now => true,
         };
         let known = (body_is_final && !self.answer.unreadable) || by_headers;
-        let reported = known && self.is_whole(&counts) && is_possible(&counts);
-        if !reported {
+        let usage = counts.usage(write_lifetime);
+        let reported = known && self.is_whole(&counts) && is_possible(&usage);
+        let usage = if reported {
+            usage
+        } else {
             // A count that still runs is not exactly known.
             counts.output = None;
-        }
-        let reason = (!reported).then(|| self.reason(&counts));
+            counts.usage(write_lifetime)
+        };
         Reading {
-            usage: counts.usage(write_lifetime),
+            reason: (!reported).then(|| self.reason(&usage)),
+            usage,
             source: if reported {
                 UsageSource::Reported
             } else {
                 UsageSource::Missing
             },
-            reason,
             read_from: match (in_body, by_headers) {
                 (true, _) => self.answer.read_from,
                 (false, true) => "headers",
@@ -338,8 +341,8 @@ impl Evidence {
         counts.prompt.is_some() && (counts.output.is_some() || self.embeds)
     }
 
-    fn reason(&self, counts: &TokenCounts) -> UsageReason {
-        if self.answer.unreadable || !is_possible(counts) {
+    fn reason(&self, usage: &Usage) -> UsageReason {
+        if self.answer.unreadable || !is_possible(usage) {
             return UsageReason::Unreadable;
         }
         match self.end {
@@ -351,8 +354,7 @@ impl Evidence {
 }
 
 /// Whether the counts are in the range that a ledger can hold.
-fn is_possible(counts: &TokenCounts) -> bool {
-    let usage = counts.usage(&Dimension::CacheWrite5mTokens);
+fn is_possible(usage: &Usage) -> bool {
     usage
         .iter()
         .all(|(_, tokens)| i64::try_from(tokens).is_ok())

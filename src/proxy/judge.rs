@@ -18,7 +18,8 @@ pub(super) struct Called<'a> {
 }
 
 impl Service {
-    /// Refuses what a policy forbids. What would be refused and is only observed is counted.
+    /// Refuses what a policy forbids. What contradicts and passes, and what would be refused and is
+    /// only observed, is counted.
     pub(super) async fn judge(
         &self,
         world: &World,
@@ -26,6 +27,9 @@ impl Service {
         head: &Head<'_>,
         called: &Called<'_>,
     ) -> Result<(), Refusal> {
+        if principal.contradicted {
+            self.gates.metrics.contradicted(&principal.tenant);
+        }
         let grants = &principal.grants;
         self.hold(
             principal,

@@ -1,6 +1,5 @@
 //! One call, top to bottom.
 
-use std::borrow::Cow;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +33,7 @@ use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::registry::Callers;
-use crate::relay::{Gathered, discard, filter_answer, gather};
+use crate::relay::{Gathered, RequestHeaderFilter, at_most, discard, filter_answer, gather};
 use crate::routing::{Named, Route, named};
 use crate::telemetry::Origin;
 use crate::upstream::{
@@ -56,10 +55,11 @@ struct Admission<'a> {
     /// The prices in force when the call was admitted.
     catalogue: Arc<Catalogue>,
     method: http::Method,
+    /// As the client sent them.
     headers: HeaderMap,
+    filter: &'a RequestHeaderFilter,
     target: &'a Target,
-    path: String,
-    query: Option<&'a str>,
+    uri: PathAndQuery,
     gathered: Gathered,
     permit: Permit,
     origin: Option<Box<Origin>>,
@@ -84,7 +84,9 @@ impl Service {
     /// Answers one request: with Bedrock's answer, or with a refusal in Bedrock's shape.
     pub async fn call(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
         let call_id = CallId::generate(self.gates.clock.now());
-        match self.relay(call_id, peer, request).await {
+        // Boxed: hyper moves the future that it is given, and keeps room for it as long as the
+        // connection lives, though a call needs its own only until the head of its answer.
+        match Box::pin(self.relay(call_id, peer, request)).await {
             Ok(response) => response,
             Err(refusal) => self.refuse(call_id, &refusal).map(AnswerBody::own),
         }
@@ -149,9 +151,6 @@ impl Service {
         let proof = self.prove(&world, caller, &head, &gathered)?;
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
         let principal = identify(&world, &callers, proof, &head, &route, &facts)?;
-        if principal.contradicted {
-            gates.metrics.contradicted(&principal.tenant);
-        }
         let named = named_where_judged(&world, &principal, &route, &headers, &gathered);
         let model = route.model_id.as_deref().or(named.model.as_deref());
         let model = model.map(|id| resolve_model(&world, id));
@@ -183,20 +182,22 @@ impl Service {
             Origin::of(&headers, client, target.address())
         });
         let mut headers = headers;
-        world.request_headers.apply(&mut headers);
-        metadata::stamp(&world.request_metadata, &call, &mut headers, &mut gathered)?;
+        if !world.request_metadata.is_empty() {
+            // What the client's `connection` names goes first: it must not take our stamp along.
+            headers = world.request_headers.passing(&headers);
+            metadata::stamp(&world.request_metadata, &call, &mut headers, &mut gathered)?;
+        }
         let permit = self.permit(&call).await?;
 
-        headers.insert(header::HOST, target.host.clone());
         let admission = Admission {
             call,
             role,
             catalogue: Arc::clone(&world.catalogue),
             method,
             headers,
+            filter: &world.request_headers,
             target,
-            path: format!("{}{}", target.base_path, route.upstream_path),
-            query: uri.query(),
+            uri: upstream_uri(target, &route, uri.query())?,
             gathered,
             permit,
             origin,
@@ -235,7 +236,7 @@ impl Service {
     /// A place in the settlement queue: the only point where calls wait for each other.
     async fn permit(&self, call: &OpenCall) -> Result<Permit, Refusal> {
         let permit = self.gates.settlements.clone().reserve_owned();
-        if let Ok(Ok(permit)) = tokio::time::timeout(self.gates.permit_wait_max, permit).await {
+        if let Some(Ok(permit)) = at_most(self.gates.permit_wait_max, permit).await {
             return Ok(permit);
         }
         let detail = "all places for calls in flight are taken";
@@ -262,9 +263,9 @@ impl Service {
             catalogue,
             method,
             headers,
+            filter,
             target,
-            path,
-            query,
+            uri,
             mut gathered,
             permit,
             origin,
@@ -278,17 +279,17 @@ impl Service {
         let outgoing = Outgoing {
             method,
             headers,
+            filter,
             region: call.region.clone(),
             target,
-            path,
-            query,
+            uri,
             sha256: match authority {
                 Authority::SigV4(_) => hex(&gathered.sha256()),
                 Authority::Bearer(_) => String::new(),
             },
         };
         let skew_ms = gates.skew_ms.load(Ordering::Relaxed);
-        let signed = self.sign(&outgoing, &authority, skew_ms, gathered.pieces.clone())?;
+        let signed = self.sign(&outgoing, &authority, skew_ms, gathered.pieces.clone());
 
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
@@ -358,10 +359,7 @@ impl Service {
             let again = match head.await {
                 Ok(parts) if !clock_corrected && self.corrects_clock(&parts, resend) => {
                     clock_corrected = true;
-                    let Some(signed) = self.resign(resend, gathered) else {
-                        return Ok(parts);
-                    };
-                    signed
+                    self.resign(resend, gathered)
                 }
                 Ok(parts) => return Ok(parts),
                 Err(Failed {
@@ -391,7 +389,7 @@ impl Service {
     /// A key has no time. The skew is compared with the one that the refused call was signed
     /// with: others may have learned more since.
     fn corrects_clock(&self, parts: &response::Parts, resend: &Resend<'_>) -> bool {
-        if matches!(resend.authority, Authority::Bearer(_)) {
+        if parts.status.is_success() || matches!(resend.authority, Authority::Bearer(_)) {
             return false;
         }
         let skew = skew::of_refusal(parts, self.gates.clock.now(), resend.skew_ms);
@@ -406,7 +404,7 @@ impl Service {
         skew.is_some()
     }
 
-    fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Option<Request<RequestBody>> {
+    fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Request<RequestBody> {
         let Resend {
             outgoing,
             authority,
@@ -414,7 +412,6 @@ impl Service {
         } = resend;
         let skew_ms = self.gates.skew_ms.load(Ordering::Relaxed);
         self.sign(outgoing, authority, skew_ms, gathered.pieces.clone())
-            .ok()
     }
 
     fn sign(
@@ -423,21 +420,21 @@ impl Service {
         authority: &Authority,
         skew_ms: i64,
         pieces: Vec<Bytes>,
-    ) -> Result<Request<RequestBody>, Refusal> {
+    ) -> Request<RequestBody> {
         let Outgoing {
             method,
             headers,
+            filter,
             region,
             target,
-            path,
-            query,
+            uri,
             sha256,
         } = outgoing;
         let now = Timestamp::from_unix_ms(self.gates.clock.now().unix_ms().saturating_add(skew_ms));
         let signable = Signable {
             method: method.as_str(),
-            path,
-            query: query.unwrap_or_default(),
+            path: uri.path(),
+            query: uri.query().unwrap_or_default(),
             host: target.host.to_str().unwrap_or_default(),
             body_sha256: sha256,
         };
@@ -445,7 +442,8 @@ impl Service {
             region: region.as_str(),
             service: SIGNING_NAME,
         };
-        let mut headers = headers.clone();
+        let mut headers = filter.passing(headers);
+        headers.insert(header::HOST, target.host.clone());
         match authority {
             Authority::SigV4(credentials) => {
                 self.signer
@@ -455,18 +453,11 @@ impl Service {
                 headers.insert(header::AUTHORIZATION, key.clone());
             }
         }
-        let uri: Cow<'_, str> = match query {
-            Some(query) => format!("{path}?{query}").into(),
-            None => path.into(),
-        };
-        let uri = PathAndQuery::try_from(uri.as_ref()).map_err(|_uri| {
-            Refusal::new(RefusalKind::MalformedPath, "the path cannot be sent on")
-        })?;
         let mut request = Request::new(RequestBody::gathered(pieces));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = Uri::from(uri);
+        *request.uri_mut() = Uri::from(uri.clone());
         *request.headers_mut() = headers;
-        Ok(request)
+        request
     }
 
     async fn connect(
@@ -505,11 +496,12 @@ impl Service {
 /// A request on its way out, unsigned.
 struct Outgoing<'a> {
     method: http::Method,
+    /// As the client sent them.
     headers: HeaderMap,
+    filter: &'a RequestHeaderFilter,
     region: Region,
     target: &'a Target,
-    path: String,
-    query: Option<&'a str>,
+    uri: PathAndQuery,
     sha256: String,
 }
 
@@ -553,6 +545,21 @@ fn named_where_judged(
     } else {
         Named::default()
     }
+}
+
+/// Path and query as they will stand on the wire, and so are signed.
+fn upstream_uri(
+    target: &Target,
+    route: &Route<'_>,
+    query: Option<&str>,
+) -> Result<PathAndQuery, Refusal> {
+    let (base, path) = (&*target.base_path, route.upstream_path);
+    let uri = match query {
+        Some(query) => [base, path, "?", query].concat(),
+        None => [base, path].concat(),
+    };
+    PathAndQuery::try_from(uri)
+        .map_err(|_uri| Refusal::new(RefusalKind::MalformedPath, "the path cannot be sent on"))
 }
 
 fn resolve_model(world: &World, asked: &str) -> ModelRef {

@@ -17,6 +17,8 @@ use http_body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::patience::at_most;
+
 /// Limits on bodies.
 #[derive(Clone, Debug)]
 pub struct GatherLimits {
@@ -105,10 +107,11 @@ where
             return Err(GatherError::TooLong { limit });
         }
         let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        if let (Some(more), Some(room)) = (
-            reserve(limits, length.saturating_sub(held)).await?,
-            &mut room,
-        ) {
+        // Where the length was announced there is room already.
+        let more = length.saturating_sub(held);
+        if more > 0
+            && let (Some(more), Some(room)) = (reserve(limits, more).await?, &mut room)
+        {
             room.merge(more);
         }
         if let Some(hasher) = &mut hasher {
@@ -181,9 +184,9 @@ async fn reserve(
         return Err(GatherError::NoRoom);
     };
     let room = Arc::clone(&limits.room);
-    match tokio::time::timeout(limits.room_wait_max, room.acquire_many_owned(bytes)).await {
-        Ok(Ok(permit)) => Ok(Some(permit)),
-        Ok(Err(_)) | Err(_) => Err(GatherError::NoRoom),
+    match at_most(limits.room_wait_max, room.acquire_many_owned(bytes)).await {
+        Some(Ok(permit)) => Ok(Some(permit)),
+        Some(Err(_)) | None => Err(GatherError::NoRoom),
     }
 }
 
@@ -194,8 +197,10 @@ where
 {
     loop {
         let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
-        let frame = tokio::time::timeout(silence_max, frame);
-        match frame.await.map_err(|_elapsed| GatherError::Silent)? {
+        match at_most(silence_max, frame)
+            .await
+            .ok_or(GatherError::Silent)?
+        {
             None => return Ok(None),
             Some(Err(error)) => return Err(GatherError::Broken(error.into())),
             Some(Ok(frame)) => {

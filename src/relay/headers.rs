@@ -72,18 +72,16 @@ impl RequestHeaderFilter {
         Self { dropped }
     }
 
-    /// Drops the headers that do not travel upstream.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        drop_named_by_connection(headers);
-        // Few of the listed are ever there: a look-up for each would cost more.
-        let present: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| self.drops(name))
-            .cloned()
-            .collect();
-        for name in present {
-            headers.remove(name);
+    /// The headers that travel upstream, with room for those that the proxy adds.
+    pub fn passing(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut passing = HeaderMap::with_capacity(headers.len());
+        let named = named_by_connection(headers);
+        for (name, value) in headers {
+            if !self.drops(name) && !named.contains(name) {
+                passing.append(name, value.clone());
+            }
         }
+        passing
     }
 
     fn drops(&self, name: &HeaderName) -> bool {
@@ -94,25 +92,29 @@ impl RequestHeaderFilter {
 
 /// Drops the headers that are about the connection to Bedrock.
 pub fn filter_answer(headers: &mut HeaderMap) {
-    drop_named_by_connection(headers);
-    for name in &DROPPED_ANSWER_HEADERS {
+    for name in named_by_connection(headers) {
+        headers.remove(name);
+    }
+    // Few of the listed are ever there: a look-up for each would cost more.
+    let listed = headers
+        .keys()
+        .filter(|name| DROPPED_ANSWER_HEADERS.contains(name));
+    let listed: Vec<HeaderName> = listed.cloned().collect();
+    for name in listed {
         headers.remove(name);
     }
 }
 
 /// Headers that `connection` names belong to that connection too (RFC 9110 section 7.6.1).
-fn drop_named_by_connection(headers: &mut HeaderMap) {
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(header::CONNECTION).iter();
     // What nearly every connection says, and names no header.
     let telling = lines.filter(|line| *line != "keep-alive");
-    let named: Vec<HeaderName> = telling
+    telling
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
+        .collect()
 }
 
 #[cfg(test)]
@@ -142,8 +144,7 @@ mod tests {
         all.extend(headers(&DROPPED_REQUEST_HEADERS));
         all.extend(headers(&["x-bedrock-meter-tenant"]));
         all.extend(headers(&["x-forwarded-for", "x-forwarded-port"]));
-        filter.apply(&mut all);
-        assert_eq!(all, headers(&passing));
+        assert_eq!(filter.passing(&all), headers(&passing));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod gather;
 mod head;
 mod headers;
 mod merge;
+mod patience;
 mod settings;
 
 pub use gather::{GatherError, GatherLimits, Gathered, discard, gather};
@@ -14,4 +15,5 @@ pub use headers::{
     DROPPED_ANSWER_HEADERS, DROPPED_REQUEST_HEADERS, RequestHeaderFilter, filter_answer,
 };
 pub use merge::{Frames, Merged, Next, poll_merged};
+pub use patience::at_most;
 pub use settings::{DrainSettings, OnClientDisconnect};

@@ -16,12 +16,10 @@ pub fn claimed_region(headers: &HeaderMap) -> Option<&str> {
             .find_map(|p| p.strip_prefix("Credential="))?,
     };
     // From the right: an access key id of another issuer may hold a slash.
-    let mut parts = scope.rsplit('/');
-    let is_scope = parts.next() == Some("aws4_request");
-    let _service = parts.next().filter(|_| is_scope)?;
-    let region = parts.next()?;
-    let _date = parts.next()?;
-    let _access_key_id = parts.next()?;
+    let scope = scope.strip_suffix("/aws4_request")?;
+    let (scope, _service) = scope.rsplit_once('/')?;
+    let (scope, region) = scope.rsplit_once('/')?;
+    let (_access_key_id, _date) = scope.rsplit_once('/')?;
     Some(region).filter(|region| !region.is_empty())
 }
 

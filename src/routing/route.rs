@@ -1,5 +1,7 @@
 //! The whole way from a request line to a route.
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -36,11 +38,31 @@ pub fn route<'a>(method: &Method, raw_path: &'a str) -> Result<Route<'a>, Routin
     })
 }
 
-/// Percent-decodes a piece of a path once.
-pub(super) fn decode(raw: &str) -> Result<String, Malformed> {
-    let decoded = percent_decode_str(raw).decode_utf8();
-    let decoded = decoded.map_err(|_cause| Malformed::NotUtf8)?;
-    Ok(decoded.into_owned())
+/// Percent-decodes a piece of a path once; what is not encoded is copied in runs.
+pub(super) fn decode(raw: &str) -> Result<Cow<'_, str>, Malformed> {
+    let mut parts = raw.split('%');
+    let plain = parts.next().unwrap_or_default();
+    if plain.len() == raw.len() {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let mut decoded = Vec::with_capacity(raw.len());
+    decoded.extend_from_slice(plain.as_bytes());
+    for part in parts {
+        let (pair, plain) = part
+            .as_bytes()
+            .split_first_chunk::<2>()
+            .ok_or(Malformed::PercentEncoding)?;
+        decoded.push(byte_of(*pair).ok_or(Malformed::PercentEncoding)?);
+        decoded.extend_from_slice(plain);
+    }
+    let decoded = String::from_utf8(decoded);
+    decoded.map(Cow::Owned).map_err(|_cause| Malformed::NotUtf8)
+}
+
+/// The byte of two hexadecimal digits.
+fn byte_of(pair: [u8; 2]) -> Option<u8> {
+    let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
+    u8::try_from(high? * 16 + low?).ok()
 }
 
 /// Refuses a path that two readers could understand differently.
@@ -48,14 +70,10 @@ fn check_text(raw_path: &str) -> Result<(), Malformed> {
     if !raw_path.starts_with('/') {
         return Err(Malformed::NotAbsolute);
     }
-    if !percent_encoding_is_complete(raw_path) {
-        return Err(Malformed::PercentEncoding);
-    }
     if !raw_path.bytes().all(may_stand_raw) {
         return Err(Malformed::NotEncoded);
     }
-    let decoded = percent_decode_str(raw_path).decode_utf8();
-    let decoded = decoded.map_err(|_cause| Malformed::NotUtf8)?;
+    let decoded = decode(raw_path)?;
     let has_control = if decoded.is_ascii() {
         decoded.bytes().any(|byte| byte.is_ascii_control())
     } else {
@@ -93,16 +111,8 @@ fn has_dot_segment(path: &str) -> bool {
     may_have && path.split(['/', '\\']).any(is_dots)
 }
 
-fn percent_encoding_is_complete(raw_path: &str) -> bool {
-    let is_hex = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_hexdigit());
-    raw_path.split('%').skip(1).all(|after| {
-        let mut bytes = after.bytes();
-        is_hex(bytes.next()) && is_hex(bytes.next())
-    })
-}
-
 fn model_id(raw: &str) -> Result<String, Malformed> {
-    let id = decode(raw)?;
+    let id = decode(raw)?.into_owned();
     if id.is_empty() {
         return Err(Malformed::ModelIdEmpty);
     }

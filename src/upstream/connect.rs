@@ -4,6 +4,7 @@
 //! need no second framing.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::TlsConnector;
 
 use super::settings::{HttpProxy, Settings};
@@ -26,6 +28,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 pub(super) struct Link {
     pub(super) sender: http1::SendRequest<RequestBody>,
     pub(super) connection: http1::Connection<TokioIo<Box<dyn Stream>>, RequestBody>,
+    /// Wakes whoever waits for an answer, to look at the time. It stays with the connection: calls
+    /// that are answered in time neither make a timer nor move one.
+    pub(super) alarm: Pin<Box<Sleep>>,
 }
 
 /// Opens connections.
@@ -92,7 +97,11 @@ impl Connector {
         let io = TokioIo::new(stream);
         let handshake = http1::Builder::new().handshake(io).await;
         let (sender, connection) = handshake.map_err(UpstreamError::NotSent)?;
-        Ok(Link { sender, connection })
+        Ok(Link {
+            sender,
+            connection,
+            alarm: Box::pin(tokio::time::sleep(self.timeout)),
+        })
     }
 
     async fn open_tcp(&self, target: &Target) -> Result<Box<dyn Stream>, UpstreamError> {

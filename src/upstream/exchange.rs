@@ -15,7 +15,7 @@ use http::{Request, Response, response};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::connect::Link;
 use super::{Pool, RequestBody, Target, UpstreamError};
@@ -39,7 +39,6 @@ pub struct Exchange {
     pool_key: Arc<str>,
     head: Option<Pin<Box<dyn Future<Output = Sent> + Send>>>,
     body: Option<Incoming>,
-    timer: Pin<Box<Sleep>>,
     deadline: Instant,
     patience: Patience,
 }
@@ -69,17 +68,17 @@ impl Exchange {
             None => Box::pin(pool.open(target)).await?,
         };
         let head = link.sender.try_send_request(request);
-        let deadline = Instant::now() + patience.head;
-        Ok(Self {
+        let mut exchange = Self {
             link: Some(link),
             pool: Arc::clone(pool),
             pool_key: Arc::clone(&target.pool_key),
             head: Some(Box::pin(head)),
             body: None,
-            timer: Box::pin(tokio::time::sleep_until(deadline)),
-            deadline,
+            deadline: Instant::now(),
             patience,
-        })
+        };
+        exchange.wait_at_most(patience.head);
+        Ok(exchange)
     }
 
     /// Waits for the head of the answer. To be called until it is ready, and not again.
@@ -90,8 +89,7 @@ impl Exchange {
                 && let Poll::Ready(sent) = head.as_mut().poll(cx)
             {
                 self.head = None;
-                self.progress();
-                self.timer.as_mut().reset(self.deadline);
+                self.wait_at_most(self.patience.idle);
                 return Poll::Ready(self.received(sent));
             }
             if driven.is_pending() {
@@ -138,7 +136,7 @@ impl Exchange {
             };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.progress();
+                    self.wait_at_most(self.patience.idle);
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -196,18 +194,28 @@ impl Exchange {
         }
     }
 
-    fn progress(&mut self) {
-        self.deadline = Instant::now() + self.patience.idle;
+    /// Moves the limit. The alarm moves only where it would come too late; where it comes too
+    /// early, [`Self::is_late`] sets it again.
+    fn wait_at_most(&mut self, wait: Duration) {
+        self.deadline = Instant::now() + wait;
+        if let Some(link) = &mut self.link
+            && link.alarm.deadline() > self.deadline
+        {
+            link.alarm.as_mut().reset(self.deadline);
+        }
     }
 
-    /// Whether the limit has passed. The timer is moved only when it fires, not with each frame.
+    /// Whether the limit has passed. Without a connection there is nothing to wait for: it ended
+    /// head and body with itself.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.timer.as_mut().poll(cx).is_ready() {
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        while link.alarm.as_mut().poll(cx).is_ready() {
             if Instant::now() >= self.deadline {
                 return true;
             }
-            let deadline = self.deadline;
-            self.timer.as_mut().reset(deadline);
+            link.alarm.as_mut().reset(self.deadline);
         }
         false
     }

@@ -10,6 +10,9 @@ mod nova;
 mod openai;
 mod titan;
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 pub(super) use bedrock::{ConverseTrace, LatencyEcho, TierEcho};
@@ -113,7 +116,7 @@ pub(super) fn read_tier(members: &MemberExtractor) -> Option<ServiceTier> {
     let in_usage = || {
         let usage = non_null(members, "usage");
         usage
-            .filter(|raw| mentions(raw, b"service_tier"))
+            .filter(|raw| mentions(raw, &SERVICE_TIER))
             .and_then(anthropic::read_tier)
     };
     let name = own.or_else(in_usage)?;
@@ -153,10 +156,13 @@ fn non_null<'a>(members: &'a MemberExtractor, name: &str) -> Option<&'a [u8]> {
     members.member(name).filter(|raw| *raw != b"null")
 }
 
-/// Whether a text has this word anywhere: a look that costs less than a parse which finds nothing.
-fn mentions(raw: &[u8], word: &[u8]) -> bool {
-    memchr::memmem::find(raw, word).is_some()
+/// Whether a text has this word anywhere: a look that costs less than a parse which finds nothing,
+/// as long as the searcher is made once.
+fn mentions(raw: &[u8], word: &Finder<'_>) -> bool {
+    word.find(raw).is_some()
 }
+
+static SERVICE_TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("service_tier"));
 
 /// Whether a member is there and is not `null`.
 fn is_set(members: &MemberExtractor, name: &str) -> bool {

@@ -3,6 +3,9 @@
 //! Chat Completions state `prompt_tokens` and `completion_tokens`, Responses `input_tokens` and
 //! `output_tokens` with details. Both count the prompt whole: cached tokens are inside it.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use super::{Unreadable, mentions, non_null, parse};
@@ -28,8 +31,10 @@ struct Details {
 
 /// Whether a `usage` block has a member that [`read`] asks for.
 pub(super) fn could_be(raw: &[u8]) -> bool {
-    let members: [&[u8]; 3] = [b"prompt_tokens", b"total_tokens", b"input_tokens_details"];
-    members.iter().any(|member| mentions(raw, member))
+    static MEMBERS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
+        ["prompt_tokens", "total_tokens", "input_tokens_details"].map(Finder::new)
+    });
+    MEMBERS.iter().any(|member| mentions(raw, member))
 }
 
 /// Reads a `usage` block; `None` where it is of another shape. Only Responses state a total
