@@ -8,7 +8,7 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use toml::Value;
 
-use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret};
+use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId};
 use crate::telemetry::CollectorUrl;
 
 /// A type of value.
@@ -156,6 +156,12 @@ text!(
 text!(
     Glob,
     "a pattern of visible characters, such as \"s3://bucket/*\"",
+    |text| Self::new(text).ok(),
+    ToString::to_string
+);
+text!(
+    TenantId,
+    "a name of 1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
     |text| Self::new(text).ok(),
     ToString::to_string
 );
