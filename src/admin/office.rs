@@ -163,8 +163,10 @@ impl Ask {
             return Ok(());
         }
         let tenants = office.registry.tenants()?;
+        // A name that was given up in a rename has no policy: keys of it would be held by none.
+        let unknown = || RegistryError::NoSuchTenant(name.to_string());
         let tenant = tenants.into_iter().find(|tenant| tenant.name == *name);
-        let outer = tenant.map(|tenant| tenant.policy).unwrap_or_default();
+        let outer = tenant.ok_or_else(unknown)?.policy;
         policy.check()?.exceeds(&outer).map_or(Ok(()), |list| {
             let why =
                 format!("policy.{list} reaches further than that of tenant {name}: ask an admin");
@@ -411,9 +413,14 @@ mod tests {
         }
         desk.ask(&lead, &format!("POST keys/{own}/revoke"), "")
             .unwrap();
-        let audit = desk.ask(&admin, "GET audit?last=1", "").unwrap();
-        assert_eq!(audit[0]["actor"], "token:team-lead");
-        assert_eq!(audit[0]["act"], "key_revoked");
+        let renamed = r#"{"name":"acme-2"}"#;
+        desk.ask(&admin, "POST tenants/acme/rename", renamed)
+            .unwrap();
+        let given_up = desk.ask(&lead, "POST keys", r#"{"tenant":"acme"}"#);
+        assert!(matches!(given_up, Err(PageError::NotFound(_))));
+        let audit = desk.ask(&admin, "GET audit?last=2", "").unwrap();
+        assert_eq!(audit[1]["actor"], "token:team-lead");
+        assert_eq!(audit[1]["act"], "key_revoked");
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Greeting {
         };
         Self {
             tls: settings.listener.tls.is_some(),
-            admin_token: settings.admin.token.is_some(),
+            admin_token: settings.admin.token.is_some() || !settings.admin.tokens.is_empty(),
             power_loss,
         }
     }
