@@ -47,6 +47,7 @@ INSTALLATIONS = {
     "default": [],
     "tls": ["--set", "tls.secretName=proxy-tls"],
     "service monitor": ["--set", "serviceMonitor.enabled=true", "--set", "serviceMonitor.labels.release=x"],
+    "master key from the secret": ["--set", "auth.masterKey=true"],
     "irsa": [
         "--set", r"serviceAccount.annotations.eks\.amazonaws\.com/role-arn=arn:aws:iam::123456789012:role/bedrock-meter",
         "--set", "regions={us-east-1,eu-west-1}",
@@ -91,6 +92,7 @@ def check_config(toml):
             (directory / name).write_text("a" * 64)
         toml = re.sub(r'"/(?:run/secrets|etc/bedrock-meter/tls)/', f'"{directory}/', toml)
         toml = re.sub(r"\$\{\w+_TOKEN\}", "b" * 64, toml).replace("${AWS_REGION}", "us-east-1")
+        toml = toml.replace("${BEDROCK_METER_MASTER_KEY}", "1:" + "A" * 43)
         file = directory / "bedrock-meter.toml"
         file.write_text(toml)
         code, said = harness.run("check-config", file)

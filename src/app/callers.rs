@@ -13,7 +13,8 @@ use crate::admin::{Done, Office, PageError, Work};
 use crate::config::Settings;
 use crate::domain::Timestamp;
 use crate::proxy::Gates;
-use crate::registry::{Callers, MasterKeys, Registry, RegistryError};
+use crate::registry::{Callers, MasterKeys, Registry, RegistryError, Tenant};
+use crate::telemetry::KnownNames;
 
 /// The registry and what secrets are derived from.
 pub(super) struct Known {
@@ -80,6 +81,7 @@ impl Roster {
         let newer = known.registry.load(known.masters.clone())?;
         newer.take_uses_of(&current);
         let (keys, generation) = (newer.len(), newer.generation());
+        self.gates.metrics.know(&names(&newer));
         self.gates.callers.store(Arc::new(newer));
         tracing::info!(
             event = "callers_reloaded",
@@ -100,6 +102,7 @@ pub(super) struct CallersThread {
 impl CallersThread {
     /// Starts to follow.
     pub(super) fn start(known: Known, gates: &Arc<Gates>) -> anyhow::Result<(Arc<Roster>, Self)> {
+        gates.metrics.know(&names(&gates.callers.load()));
         let roster = Arc::new(Roster {
             known: Mutex::new(known),
             gates: Arc::clone(gates),
@@ -134,6 +137,21 @@ impl Drop for CallersThread {
         {
             tracing::error!(event = "thread_panicked", "the callers thread panicked");
         }
+    }
+}
+
+/// The tenants and the applications that they list: names that always have series of their own.
+fn names(callers: &Callers) -> KnownNames {
+    let named = |tenant: &Arc<Tenant>| {
+        let policy = &tenant.policy;
+        let listed = policy
+            .applications
+            .iter()
+            .chain(&policy.default_application);
+        (tenant.name.clone(), listed.cloned().collect())
+    };
+    KnownNames {
+        tenants: callers.tenants().map(named).collect(),
     }
 }
 

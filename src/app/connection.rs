@@ -8,9 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,10 +18,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::door::Door;
 use super::prefixed::Prefixed;
 use super::stall::StallGuard;
-use crate::identity::{ProxyHeader, parse_proxy_v2};
-use crate::proxy::{AnswerBody, ListenerSettings, OWN_PATHS, Service};
+use super::takers::Takers;
+use crate::identity::{ClientCertificate, Peer, ProxyHeader, parse_proxy_v2};
+use crate::proxy::ListenerSettings;
 
 /// How connections are served; shared by all workers.
 pub(super) struct ConnectionSettings {
@@ -33,6 +33,7 @@ pub(super) struct ConnectionSettings {
     pub(super) preface_timeout: Duration,
     pub(super) header_timeout: Duration,
     pub(super) header_bytes_max: usize,
+    pub(super) stall_timeout: Duration,
 }
 
 impl ConnectionSettings {
@@ -44,6 +45,7 @@ impl ConnectionSettings {
             preface_timeout: settings.preface_timeout,
             header_timeout: settings.header_timeout,
             header_bytes_max: settings.header_bytes_max,
+            stall_timeout: settings.stall_timeout,
         }
     }
 
@@ -63,12 +65,12 @@ enum Protocol {
     Http2,
 }
 
-/// A connection that said what it is: its stream, the client behind it, its protocol.
+/// A connection that said what it is: its stream, who is at its other end, its protocol.
 enum Opened {
-    Clear(Prefixed<Socket>, IpAddr, Protocol),
+    Clear(Prefixed<Socket>, Peer, Protocol),
     Secured(
         Box<tokio_rustls::server::TlsStream<Prefixed<Socket>>>,
-        IpAddr,
+        Peer,
         Protocol,
     ),
 }
@@ -78,7 +80,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: IpAddr,
     settings: Arc<ConnectionSettings>,
-    service: Arc<Service>,
+    door: Arc<Door>,
     stop: CancellationToken,
 ) {
     // Boxed: what a handshake needs must not stay with the connection for all its life.
@@ -90,10 +92,10 @@ pub(super) async fn serve(
     };
     match opened {
         Ok(Ok(Opened::Clear(stream, client, protocol))) => {
-            serve_http(stream, client, protocol, &settings, service, stop).await;
+            serve_http(stream, client, protocol, &settings, door, stop).await;
         }
         Ok(Ok(Opened::Secured(stream, client, protocol))) => {
-            serve_http(stream, client, protocol, &settings, service, stop).await;
+            serve_http(stream, client, protocol, &settings, door, stop).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "connection not opened"),
         Err(_elapsed) => tracing::debug!(%peer, "connection silent past the preface timeout"),
@@ -122,22 +124,32 @@ async fn open(
     let Some(tls) = &settings.tls else {
         let protocol = read_preface(&mut stream, &mut read).await?;
         return Ok(Opened::Clear(
-            Prefixed::new(read.freeze(), StallGuard::new(stream, STALL_MAX)),
-            client,
+            Prefixed::new(
+                read.freeze(),
+                StallGuard::new(stream, settings.stall_timeout),
+            ),
+            client.into(),
             protocol,
         ));
     };
     let stream = tls
         .accept(Prefixed::new(
             read.freeze(),
-            StallGuard::new(stream, STALL_MAX),
+            StallGuard::new(stream, settings.stall_timeout),
         ))
         .await?;
-    let protocol = match stream.get_ref().1.alpn_protocol() {
+    let (_socket, session) = stream.get_ref();
+    let protocol = match session.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    Ok(Opened::Secured(Box::new(stream), client, protocol))
+    // Verified in the handshake; the first one is the client's own.
+    let shown = session.peer_certificates().and_then(<[_]>::first);
+    let peer = Peer {
+        address: client,
+        certificate: shown.map(|certificate| ClientCertificate::read(certificate)),
+    };
+    Ok(Opened::Secured(Box::new(stream), peer, protocol))
 }
 
 /// Reads and takes off the PROXY protocol header.
@@ -181,21 +193,23 @@ async fn read_more(stream: &mut TcpStream, read: &mut BytesMut) -> io::Result<()
 
 async fn serve_http<S>(
     stream: S,
-    client: IpAddr,
+    peer: Peer,
     protocol: Protocol,
     settings: &ConnectionSettings,
-    service: Arc<Service>,
+    door: Arc<Door>,
     stop: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = TokioIo::new(stream);
-    let answer = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(answer(&service, client, request).await) }
-    });
+    let client = peer.address;
+    let peer = Arc::new(peer);
     let ended = match protocol {
         Protocol::Http1 => {
+            let answer = service_fn(move |request| {
+                let (door, peer) = (Arc::clone(&door), Arc::clone(&peer));
+                async move { Ok::<_, Infallible>(door.answer(&peer, request).await) }
+            });
             let mut builder = http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
@@ -210,6 +224,16 @@ async fn serve_http<S>(
             }
         }
         Protocol::Http2 => {
+            let takers = Arc::new(Takers::new(settings.stall_timeout));
+            let watched = Arc::clone(&takers);
+            let answer = service_fn(move |request| {
+                let (door, takers) = (Arc::clone(&door), Arc::clone(&watched));
+                let peer = Arc::clone(&peer);
+                async move {
+                    let answer = door.answer(&peer, request).await;
+                    Ok::<_, Infallible>(answer.map(|body| takers.watch(body)))
+                }
+            });
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())
@@ -221,11 +245,20 @@ async fn serve_http<S>(
             builder.max_header_list_size(header_bytes_max);
             // Boxed: most connections are of HTTP/1.1 and need a tenth of the room.
             let mut connection = Box::pin(builder.serve_connection(io, answer));
-            if let Some(ended) = until_stop(connection.as_mut(), &stop).await {
+            let mut sweep = Box::pin(takers.sweep());
+            let served = until_stop(connection.as_mut(), &stop);
+            let ended = tokio::select! {
+                ended = served => ended,
+                never = sweep.as_mut() => match never {},
+            };
+            if let Some(ended) = ended {
                 ended
             } else {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    ended = connection => ended,
+                    never = sweep => match never {},
+                }
             }
         }
     };
@@ -242,24 +275,6 @@ async fn until_stop<F: Future>(future: F, stop: &CancellationToken) -> Option<F:
     }
 }
 
-async fn answer(
-    service: &Service,
-    client: IpAddr,
-    request: Request<Incoming>,
-) -> Response<AnswerBody> {
-    if request.uri().path() == "/healthz" && request.method() == Method::GET {
-        let mut response = Response::new(AnswerBody::Own(Some(Bytes::from_static(b"ok\n"))));
-        *response.status_mut() = StatusCode::OK;
-        return response;
-    }
-    if request.uri().path().starts_with(OWN_PATHS) {
-        return service.own(client, &request);
-    }
-    service.call(client, request).await
-}
-
-/// How long a client may take no byte that is waiting for it.
-const STALL_MAX: Duration = Duration::from_mins(5);
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_TIMEOUT_AT_STOP: Duration = Duration::from_millis(500);
 /// Enough for the head of a usual request.

@@ -72,6 +72,7 @@ fn stamps(settings: &Settings) -> Vec<Option<Stamp>> {
         settings.prices.catalogue_file.as_deref(),
         tls.map(|tls| tls.certificate_file.as_path()),
         tls.map(|tls| tls.key_file.as_path()),
+        tls.and_then(|tls| tls.clients.ca_file.as_deref()),
     ];
     files.map(|file| stamp(file?)).to_vec()
 }

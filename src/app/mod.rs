@@ -4,7 +4,10 @@ mod acceptor;
 mod callers;
 mod collector;
 mod connection;
+mod door;
 mod follow;
+mod issuer_keys;
+mod key_source;
 mod keyring;
 mod outlets;
 mod pages;
@@ -14,6 +17,7 @@ mod reload;
 mod server;
 mod stall;
 mod sums;
+mod takers;
 mod tls;
 mod worker;
 

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use http::HeaderName;
+use tokio::sync::watch;
 
 use super::connection::ConnectionSettings;
 use super::{pseudonym_key, tls};
 use crate::aws::parse_model_ref;
 use crate::config::{Problems, Settings, changed_keys};
-use crate::identity::Identity;
+use crate::identity::{Certificates, Identity, IssuerSettings, Issuers, KeyRing};
 use crate::pricing::Catalogue;
 use crate::proxy::{Gates, World};
 use crate::relay::RequestHeaderFilter;
@@ -22,10 +23,17 @@ use crate::upstream::Targets;
 pub(super) struct Reloader {
     gates: Arc<Gates>,
     connections: Arc<ArcSwap<ConnectionSettings>>,
+    keys: IssuerKeyring,
     /// What the process started with: keys that do not reload keep these values.
     started: Settings,
     /// What was put in force last.
     applied: Mutex<Settings>,
+}
+
+/// The keys of issuers, which a reload keeps, and whose keys are to be read.
+pub(super) struct IssuerKeyring {
+    pub(super) ring: Arc<KeyRing>,
+    pub(super) issuers: watch::Sender<Vec<IssuerSettings>>,
 }
 
 /// The parts that a reload replaces.
@@ -39,12 +47,12 @@ impl Tables {
     ///
     /// # Errors
     /// When one of them cannot be read or used; nothing is in force then.
-    pub(super) fn load(settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn load(settings: &Settings, keys: &KeyRing) -> anyhow::Result<Self> {
         let catalogue = Catalogue::open(&settings.prices, parse_model_ref);
         let catalogue = Arc::new(catalogue.context("open the price catalogue")?);
         let tls = settings.listener.tls.as_ref().map(tls::acceptor);
         Ok(Self {
-            world: world(settings, catalogue)?,
+            world: world(settings, catalogue, keys)?,
             connections: ConnectionSettings::new(&settings.listener, tls.transpose()?),
         })
     }
@@ -54,12 +62,14 @@ impl Reloader {
     pub(super) fn new(
         gates: Arc<Gates>,
         connections: Arc<ArcSwap<ConnectionSettings>>,
+        keys: IssuerKeyring,
         started: Settings,
     ) -> Self {
         gates.metrics.config_in_force(gates.clock.now(), 0);
         Self {
             gates,
             connections,
+            keys,
             applied: Mutex::new(started.clone()),
             started,
         }
@@ -82,7 +92,8 @@ impl Reloader {
             ..settings.clone()
         };
         // A catalogue takes long enough to read that connections would wait for it.
-        let tables = tokio::task::spawn_blocking(move || Tables::load(&effective)).await;
+        let ring = Arc::clone(&self.keys.ring);
+        let tables = tokio::task::spawn_blocking(move || Tables::load(&effective, &ring)).await;
         match tables {
             Ok(Ok(tables)) => {
                 self.apply(settings, tables);
@@ -104,6 +115,7 @@ impl Reloader {
         }
         self.connections.store(Arc::new(tables.connections));
         gates.world.store(Arc::new(tables.world));
+        self.follow_issuers(&settings.identity.issuers);
         let mut changed = changed_keys(&applied, &settings);
         changed.retain(|key| reloads(key));
         let mut waiting = changed_keys(&self.started, &settings);
@@ -123,6 +135,16 @@ impl Reloader {
             );
         }
         *applied = settings;
+    }
+
+    fn follow_issuers(&self, wanted: &[IssuerSettings]) {
+        self.keys.issuers.send_if_modified(|followed| {
+            let changed = followed != wanted;
+            if changed {
+                *followed = wanted.to_vec();
+            }
+            changed
+        });
     }
 
     fn refuse<P: Display>(&self, problems: &[P]) -> bool {
@@ -150,13 +172,18 @@ pub(super) fn known_names(settings: &Settings) -> KnownNames {
 }
 
 /// The tables of these settings.
-fn world(settings: &Settings, catalogue: Arc<Catalogue>) -> anyhow::Result<World> {
+fn world(settings: &Settings, catalogue: Arc<Catalogue>, keys: &KeyRing) -> anyhow::Result<World> {
     let pseudonym_key = pseudonym_key::load(settings).context("load the pseudonym key")?;
     let identity = Identity::new(settings.identity.clone(), &pseudonym_key);
     let tenancy: Vec<HeaderName> = identity.tenancy_headers().to_vec();
     Ok(World {
         catalogue,
         identity,
+        issuers: Issuers::new(&settings.identity.issuers, keys),
+        certificates: Certificates::new(
+            &settings.identity.certificates,
+            &settings.identity.certificate_hops,
+        ),
         trusted_proxies: settings.listener.trusted_proxies.clone(),
         targets: Targets::new(&settings.upstream).context("read the upstream endpoints")?,
         request_headers: RequestHeaderFilter::new(tenancy),
@@ -173,12 +200,13 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 15] = [
+const RELOADED: [&str; 16] = [
     "identity",
     "listener.header_bytes_max",
     "listener.header_timeout",
     "listener.preface_timeout",
     "listener.proxy_protocol",
+    "listener.stall_timeout",
     "listener.tls",
     "listener.trusted_proxies",
     "prices",

@@ -11,27 +11,30 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
 use super::callers::{CallersThread, Known};
+use super::door::Door;
 use super::follow::{Load, follow};
+use super::issuer_keys::KeyKeeper;
 use super::keyring::open_registry;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
-use super::reload::{Reloader, Tables, known_names};
+use super::reload::{IssuerKeyring, Reloader, Tables, known_names};
 use super::sums::SumsThread;
 use super::worker::{Worker, WorkerContext};
 use crate::admin::{self, Admin};
 use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
-use crate::identity::Replays;
+use crate::identity::{KeyRing, Replays};
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
+use crate::pricing::Catalogue;
 use crate::proxy::{
     Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, entry_of_lost_call, queue,
 };
@@ -73,13 +76,11 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
         // After the ledger: the pseudonyms' key lies in its directory.
-        let Tables { world, connections } = Tables::load(&settings)?;
+        let ring = Arc::<KeyRing>::default();
+        let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
         let estimator = Estimator::default();
-        let recovered = recover(&mut ledger, |call| {
-            entry_of_lost_call(call, &estimator, &world.catalogue, &*clock)
-        });
-        let recovered = recovered.context("settle the calls that were left open")?;
+        let recovered = settle_left_open(&mut ledger, &estimator, &world.catalogue, &*clock)?;
         let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log")?;
         let open_calls = Arc::new(open_calls);
         let totals = PeriodTotals::seed(&ledger, clock.now()).context("sum up this month")?;
@@ -91,6 +92,7 @@ impl Server {
         let (credentials, refresher) =
             CredentialStore::open(&settings.upstream.credentials, Arc::clone(&clock)).await;
         tasks.spawn(refresher.run());
+        let keys = start_keys(&settings, ring, &metrics, &clock, &mut tasks);
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
             world: ArcSwap::from_pointee(world),
@@ -151,7 +153,7 @@ impl Server {
             start_data(&settings, &gates, &context, &accepting, &mut tasks).await?;
         let connections = Arc::clone(&context.settings);
         let shutdown = settings.shutdown.clone();
-        let reloader = Reloader::new(Arc::clone(&gates), connections, settings);
+        let reloader = Reloader::new(Arc::clone(&gates), connections, keys, settings);
         Ok(Self {
             data_address,
             admin_address,
@@ -237,6 +239,17 @@ impl Server {
     }
 }
 
+/// Gives an entry to each call that an earlier process left open.
+fn settle_left_open(
+    ledger: &mut Ledger,
+    estimator: &Estimator,
+    catalogue: &Arc<Catalogue>,
+    clock: &dyn Clock,
+) -> anyhow::Result<Recovered> {
+    let entry = |call| entry_of_lost_call(call, estimator, catalogue, clock);
+    recover(ledger, entry).context("settle the calls that were left open")
+}
+
 /// Settles on a thread of its own.
 fn start_settler(settler: Settler, queue: Receiver<Settlement>) -> anyhow::Result<JoinHandle<()>> {
     let beat = tokio::runtime::Builder::new_current_thread()
@@ -246,6 +259,26 @@ fn start_settler(settler: Settler, queue: Receiver<Settlement>) -> anyhow::Resul
         .name("settler".to_owned())
         .spawn(move || settler.run(queue, &beat))
         .context("start the settling thread")
+}
+
+/// Has the keys of all issuers read, now and whenever a reload changes them.
+fn start_keys(
+    settings: &Settings,
+    ring: Arc<KeyRing>,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+    tasks: &mut JoinSet<()>,
+) -> IssuerKeyring {
+    let (issuers, followed) = watch::channel(settings.identity.issuers.clone());
+    let keeper = KeyKeeper {
+        issuers: followed,
+        ring: Arc::clone(&ring),
+        upstream: settings.upstream.clone(),
+        metrics: Arc::clone(metrics),
+        clock: Arc::clone(clock),
+    };
+    tasks.spawn(keeper.run());
+    IssuerKeyring { ring, issuers }
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -303,7 +336,7 @@ fn body_limits(settings: &Settings) -> GatherLimits {
     GatherLimits {
         body_bytes_max: settings.listener.body_bytes_max,
         room: Arc::new(Semaphore::new(settings.listener.gathered_bytes_max)),
-        silence_max: BODY_SILENCE_MAX,
+        silence_max: settings.listener.body_timeout,
         room_wait_max: ROOM_WAIT_MAX,
     }
 }
@@ -323,15 +356,14 @@ fn start_workers(
     for number in 0..count {
         let pool = Pool::new(&settings.upstream).context("prepare connections to Bedrock")?;
         let service = Service::new(Arc::clone(gates), pool);
-        let (worker, thread) = Worker::start(number, service, context.clone())?;
+        let door = Door::new(service, Arc::clone(gates));
+        let (worker, thread) = Worker::start(number, door, context.clone())?;
         workers.push(worker);
         threads.push(thread);
     }
     Ok((workers, threads))
 }
 
-/// The longest silence of a client in mid-body.
-const BODY_SILENCE_MAX: Duration = Duration::from_mins(1);
 /// How long a call waits for room for its body.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a call waits for a place in flight.

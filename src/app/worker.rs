@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, ConnectionSettings};
-use crate::proxy::Service;
+use super::door::Door;
 
 /// A connection that was accepted, and its place in the limits.
 pub(super) struct Accepted {
@@ -49,7 +49,7 @@ impl Worker {
     /// Starts the worker's thread.
     pub(super) fn start(
         number: usize,
-        service: Service,
+        door: Door,
         context: WorkerContext,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,7 +63,7 @@ impl Worker {
         };
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         let thread = thread.spawn(move || {
-            runtime.block_on(run(Arc::new(service), context, accepted, load));
+            runtime.block_on(run(Arc::new(door), context, accepted, load));
         })?;
         Ok((worker, thread))
     }
@@ -83,7 +83,7 @@ impl Worker {
 }
 
 async fn run(
-    service: Arc<Service>,
+    door: Arc<Door>,
     context: WorkerContext,
     mut accepted: Receiver<Accepted>,
     load: Arc<AtomicUsize>,
@@ -94,32 +94,27 @@ async fn run(
             biased;
             () = context.end.cancelled() => return,
             connection = accepted.recv() => match connection {
-                Some(connection) => spawn(connection, &service, &context, &load),
+                Some(connection) => spawn(connection, &door, &context, &load),
                 None => context.end.cancelled().await,
             },
-            _ = prune.tick() => service.pool().prune(),
+            _ = prune.tick() => door.service().pool().prune(),
         }
     }
 }
 
-fn spawn(
-    accepted: Accepted,
-    service: &Arc<Service>,
-    context: &WorkerContext,
-    load: &Arc<AtomicUsize>,
-) {
+fn spawn(accepted: Accepted, door: &Arc<Door>, context: &WorkerContext, load: &Arc<AtomicUsize>) {
     let Accepted {
         stream,
         peer,
         place,
     } = accepted;
-    let service = Arc::clone(service);
+    let door = Arc::clone(door);
     let settings = context.settings.load_full();
     let stop = context.stop.clone();
     let load = Arc::clone(load);
     drop(context.open.spawn(async move {
         match TcpStream::from_std(stream) {
-            Ok(stream) => connection::serve(stream, peer, settings, service, stop).await,
+            Ok(stream) => connection::serve(stream, peer, settings, door, stop).await,
             Err(error) => tracing::debug!(%peer, %error, "connection not taken"),
         }
         load.fetch_sub(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::say;
 use crate::app::Server;
 use crate::config::{self, Problems, Settings};
+use crate::identity::Mode;
 use crate::telemetry::install_log;
 
 /// Runs the proxy and the admin listener
@@ -67,6 +68,8 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// What people need to know when the proxy starts.
 struct Greeting {
+    /// Whether every caller proves who it is.
+    proven: bool,
     tls: bool,
     admin_token: bool,
     power_loss: String,
@@ -82,6 +85,7 @@ impl Greeting {
             ),
         };
         Self {
+            proven: settings.identity.mode == Mode::Proven,
             tls: settings.listener.tls.is_some(),
             admin_token: settings.admin.token.is_some() || !settings.admin.tokens.is_empty(),
             power_loss,
@@ -99,14 +103,22 @@ impl Greeting {
                 "settled {recovered} calls that an earlier process left open"
             ));
         }
-        say("point your SDK here (TEAM and APP are names of yours):");
-        say(&format!(
-            "  AWS SDKs and CLI  export AWS_ENDPOINT_URL_BEDROCK_RUNTIME={data}/tenant/TEAM/application/APP"
-        ));
-        say(&format!(
-            "  Claude Code       export CLAUDE_CODE_USE_BEDROCK=1 ANTHROPIC_BEDROCK_BASE_URL={data}/tenant/TEAM/application/claude-code"
-        ));
-        say("not protected: callers of the trusted networks are believed, not proven");
+        if self.proven {
+            say("callers prove themselves; issue a key, and it says what to set for which SDK:");
+            say("  bedrock-meter keys create --tenant TEAM (with --config as here)");
+        } else {
+            say("point your SDK here (TEAM and APP are names of yours):");
+            say(&format!(
+                "  AWS SDKs and CLI  export AWS_ENDPOINT_URL_BEDROCK_RUNTIME={data}/tenant/TEAM/application/APP"
+            ));
+            say(&format!(
+                "  Claude Code       export CLAUDE_CODE_USE_BEDROCK=1 ANTHROPIC_BEDROCK_BASE_URL={data}/tenant/TEAM/application/claude-code"
+            ));
+            say("not protected: callers of the trusted networks are believed, not proven");
+        }
+        if self.proven && !self.tls {
+            say("not protected: without TLS, tokens can be read and requests recorded on the way");
+        }
         if !self.admin_token {
             say("not protected: the admin listener has no token");
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::check_proofs;
 use super::field::Field;
 use super::problem::Problem;
 use super::settings::Settings;
@@ -30,6 +31,8 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         master_key,
         external_path_prefix,
         tenants,
+        check_proofs::issuers,
+        check_proofs::certificates,
         regions,
         endpoints,
         response_timeout,
@@ -321,6 +324,10 @@ fn files(settings: &Settings) -> Vec<Problem> {
             tls.map(|tls| &tls.certificate_file),
         ),
         ("listener.tls.key_file", tls.map(|tls| &tls.key_file)),
+        (
+            "listener.tls.client_ca_file",
+            tls.and_then(|tls| tls.clients.ca_file.as_ref()),
+        ),
         ("upstream.ca_file", settings.upstream.ca_file.as_ref()),
         ("upstream.credentials.bearer_key_file", bearer_key_file),
         (

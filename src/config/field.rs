@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId};
+use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
 use crate::telemetry::CollectorUrl;
 
 /// A type of value.
@@ -26,8 +27,13 @@ pub(super) trait Field: Sized {
     fn write(&self) -> String;
 }
 
-/// A text in TOML.
+/// A value in TOML: what would be read as a variable of the environment is escaped.
 pub(super) fn quoted(text: &str) -> String {
+    quoted_plain(&text.replace("${", "$${"))
+}
+
+/// A text in TOML as it is, such as a key.
+fn quoted_plain(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {
@@ -47,7 +53,7 @@ pub(super) fn printed_key(key: &str) -> String {
     if !key.is_empty() && key.bytes().all(is_bare) {
         key.to_owned()
     } else {
-        quoted(key)
+        quoted_plain(key)
     }
 }
 
@@ -170,6 +176,30 @@ text!(
     "a name of 1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
     |text| Self::new(text).ok(),
     ToString::to_string
+);
+text!(
+    Template,
+    "a name of letters, digits or . _ - : @ /, in which {namespace} and {service_account} may stand",
+    |text| text.parse().ok(),
+    ToString::to_string
+);
+text!(
+    Pattern,
+    "a pattern, such as \"search-*\"; * ends at a slash, ** does not",
+    |text| text.parse().ok(),
+    ToString::to_string
+);
+text!(
+    ClaimName,
+    "a claim, such as \"team\", \"realm_access.team\", \"https://example.com/team\" or \"/kubernetes.io/namespace\"",
+    |text| text.parse().ok(),
+    ToString::to_string
+);
+text!(
+    JwksUrl,
+    "a URL such as \"https://login.example.com/.well-known/jwks.json\"",
+    Self::read,
+    |url| url.uri().to_string()
 );
 text!(
     Uri,

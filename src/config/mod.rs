@@ -2,15 +2,17 @@
 //!
 //! `sections.rs` binds each key to its field, once; `reader.rs` reads through these bindings and
 //! `printer.rs` prints through them, so that what is read and what is shown cannot differ.
-//! `check.rs` has the rules that join several keys. No room but the wiring imports this one.
+//! `check.rs` and `check_proofs.rs` have the rules that join several keys. No room but the wiring imports this one.
 
 mod changes;
 mod check;
+mod check_proofs;
 mod field;
 mod form;
 mod load;
 mod printer;
 mod problem;
+mod proofs;
 mod proxy_choice;
 mod reader;
 mod sections;

@@ -401,6 +401,7 @@ mod tests {
             ("admin", "metrics_token_file"),
             ("admin.tokens.ci", "token_file"),
             ("identity", "pseudonym_key_file"),
+            ("identity.issuers.cluster", "jwks_file"),
             ("keys", "master_key_file"),
             // Its value is judged, and the name of a variable is no key.
             ("keys", "master_key"),

@@ -7,12 +7,13 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::form::{Form, Named};
+use super::proofs;
 use super::proxy_choice::ProxyChoice;
 use super::settings::Settings;
 use crate::admin::{Role, TokenSettings};
 use crate::domain::{Secret, TenantId};
 use crate::identity::TenantSettings;
-use crate::proxy::{ListenerSettings, TlsSettings};
+use crate::proxy::{ClientCertificates, ListenerSettings, TlsClientSettings, TlsSettings};
 use crate::relay::DrainSettings;
 use crate::upstream::{BearerKey, CredentialSettings};
 use crate::{admin, identity, ledger, pricing, registry, telemetry, upstream};
@@ -67,6 +68,8 @@ fn listener<F: Form>(form: &mut F, s: &mut ListenerSettings) {
     );
     form.within("preface_timeout", &mut s.preface_timeout, MS..=HOUR);
     form.within("header_timeout", &mut s.header_timeout, MS..=HOUR);
+    form.within("body_timeout", &mut s.body_timeout, MS..=HOUR);
+    form.within("stall_timeout", &mut s.stall_timeout, MS..=HOUR);
     form.within(
         "calls_in_flight_max",
         &mut s.calls_in_flight_max,
@@ -77,21 +80,35 @@ fn listener<F: Form>(form: &mut F, s: &mut ListenerSettings) {
 }
 
 fn tls<F: Form>(form: &mut F, tls: &mut Option<TlsSettings>) {
-    let [mut certificate, mut key] = match tls.take() {
-        Some(tls) => [Some(tls.certificate_file), Some(tls.key_file)],
-        None => [None::<PathBuf>, None],
-    };
+    let [mut certificate, mut key] = [None::<PathBuf>, None];
+    let mut clients = TlsClientSettings::default();
+    if let Some(tls) = tls.take() {
+        (certificate, key) = (Some(tls.certificate_file), Some(tls.key_file));
+        clients = tls.clients;
+    }
     form.optional("certificate_file", &mut certificate);
     form.optional("key_file", &mut key);
+    proofs::tls_clients(form, &mut clients);
+    let asks = clients.certificates != ClientCertificates::Off;
+    if asks && clients.ca_file.is_none() {
+        let mend = "name the authorities of your clients' certificates";
+        form.problem("client_ca_file", "client_certificates needs it", mend);
+    }
     match (certificate, key) {
         (Some(certificate_file), Some(key_file)) => {
             *tls = Some(TlsSettings {
                 certificate_file,
                 key_file,
+                clients,
             });
         }
         (Some(_), None) => form.problem("key_file", ALONE, "name the certificate's key"),
         (None, Some(_)) => form.problem("certificate_file", ALONE, "name the key's certificate"),
+        (None, None) if asks => {
+            let what = "the listener has no certificate, and without TLS clients show none";
+            let mend = "set certificate_file and key_file";
+            form.problem("client_certificates", what, mend);
+        }
         (None, None) => {}
     }
 }
@@ -110,6 +127,7 @@ fn admin<F: Form>(form: &mut F, s: &mut admin::Settings) {
 fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
     form.value("mode", &mut s.mode);
     form.list("trusted_networks", &mut s.trusted_networks);
+    form.list("certificate_hops", &mut s.certificate_hops);
     own_header(form, "tenant_header", &mut s.headers.tenant);
     own_header(form, "application_header", &mut s.headers.application);
     own_header(form, "user_header", &mut s.headers.user);
@@ -135,6 +153,8 @@ fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
         form.list("applications", &mut tenant.applications);
         form.optional("default_application", &mut tenant.default_application);
     });
+    form.named_tables("issuers", &mut s.issuers, proofs::issuer);
+    form.named_tables("certificates", &mut s.certificates, proofs::certificate);
 }
 
 fn keys<F: Form>(form: &mut F, s: &mut registry::Settings) {

@@ -80,21 +80,14 @@ impl Identity {
         let Some(shown) = head.bearer() else {
             return self.unless_proven(&head, base, IdentityError::CredentialsMissing);
         };
-        if let Some((id, secret)) = token::parts(shown) {
-            let proof = token::prove(id, secret, callers)?;
-            proof.demand_standing(head.now)?;
-            return Ok(Caller::Proven(proof));
+        match by_token(&head, shown, callers) {
+            Some(proof) => proof.map(Caller::Proven),
+            None if token::is_amazons(shown) => {
+                let issuer = "an API key of Bedrock";
+                self.unless_proven(&head, base, IdentityError::ForeignKey { issuer })
+            }
+            None => self.unless_proven(&head, base, MALFORMED_TOKEN),
         }
-        let refused = if token::is_amazons(shown) {
-            IdentityError::ForeignKey {
-                issuer: "an API key of Bedrock",
-            }
-        } else {
-            IdentityError::InvalidToken {
-                reason: "malformed",
-            }
-        };
-        self.unless_proven(&head, base, refused)
     }
 
     /// The proof of a caller, once the body is here; `None` where it is trusted without.
@@ -136,12 +129,8 @@ impl Identity {
     ) -> Result<Session, IdentityError> {
         let shown = head.bearer().or_else(|| head.text(&AUTHORIZATION));
         let shown = shown.ok_or(IdentityError::CredentialsMissing)?;
-        let malformed = IdentityError::InvalidToken {
-            reason: "malformed",
-        };
-        let (id, secret) = token::parts(shown.trim()).ok_or(malformed)?;
-        let proof = token::prove(id, secret, callers)?;
-        proof.demand_standing(head.now)?;
+        let proof = by_token(head, shown.trim(), callers);
+        let proof = proof.unwrap_or(Err(MALFORMED_TOKEN))?;
         // Without randomness no id can be made: as if there were no key to give.
         Session::issue(&proof, callers.masters(), expires_at)
             .ok_or(IdentityError::CredentialsMissing)
@@ -157,20 +146,41 @@ impl Identity {
         refuse_replays.then_some(clock_skew_max)
     }
 
-    /// A caller that shows nothing of ours: refused where a proof is demanded, else as trusted as
-    /// its network.
+    /// A caller that shows nothing of ours: its certificate decides, else it is refused where a
+    /// proof is demanded, else it is as trusted as its network.
     fn unless_proven(
         &self,
         head: &Head<'_>,
         base: &BasePath,
         refused: IdentityError,
     ) -> Result<Caller<'static>, IdentityError> {
+        if let Some(proof) = head.outside.by_certificate() {
+            return Ok(Caller::Proven(proof));
+        }
         match self.settings.mode {
             Mode::Proven => Err(refused),
             Mode::TrustedHeaders => self.demand_trust(head, base),
         }
     }
 }
+
+/// The proof that a token gives; `None` for one that neither this proxy nor an issuer of its
+/// settings made.
+fn by_token(
+    head: &Head<'_>,
+    shown: &str,
+    callers: &Callers,
+) -> Option<Result<Proof, IdentityError>> {
+    let Some((id, secret)) = token::parts(shown) else {
+        return head.outside.by_token();
+    };
+    let proof = token::prove(id, secret, callers);
+    Some(proof.and_then(|proof| proof.demand_standing(head.now).map(|()| proof)))
+}
+
+const MALFORMED_TOKEN: IdentityError = IdentityError::InvalidToken {
+    reason: "malformed",
+};
 
 /// Words for a signature with another issuer's key. The id itself is not repeated.
 fn foreign(access_key_id: &str) -> IdentityError {

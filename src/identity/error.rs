@@ -126,6 +126,13 @@ pub enum IdentityError {
         /// Why, for log and metric alone.
         reason: &'static str,
     },
+    /// The token may be good, but its issuer's keys cannot be read. Nothing was sent to Bedrock;
+    /// the operator looks at `issuer_keys_failed` in the log.
+    #[error(
+        "bedrock-meter: the keys of the token's issuer cannot be read at the moment, so that nobody \
+         can tell whether it is good."
+    )]
+    IssuerUnavailable,
     /// The key, or the proof, was good once.
     #[error("bedrock-meter: this key of tenant {tenant} has expired. Ask for a new one.")]
     KeyExpired {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, Uri, header};
 
+use super::outside::Outside;
 use crate::domain::Timestamp;
 
 /// The head of a request as it arrived.
@@ -17,6 +18,8 @@ pub struct Head<'a> {
     pub uri: &'a Uri,
     /// The headers as they arrived.
     pub headers: &'a HeaderMap,
+    /// What others prove of the caller.
+    pub outside: &'a Outside,
     /// Now.
     pub now: Timestamp,
 }
@@ -34,19 +37,21 @@ impl<'a> Head<'a> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// What is shown as a bearer token: in `authorization`, or, where that is absent, in the
-    /// `x-api-key` of Anthropic's clients.
     pub(super) fn bearer(&self) -> Option<&'a str> {
-        match self.headers.get(header::AUTHORIZATION) {
-            Some(value) => {
-                let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-                scheme
-                    .eq_ignore_ascii_case("bearer")
-                    .then_some(token.trim())
-            }
-            None => self.text(&API_KEY).map(str::trim),
-        }
+        shown_token(self.headers)
     }
+}
+
+/// What is shown as a bearer token: in `authorization`, or, where that is absent, in the `x-api-key`
+/// of Anthropic's clients.
+pub fn shown_token(headers: &HeaderMap) -> Option<&str> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return headers.get(API_KEY)?.to_str().ok().map(str::trim);
+    };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");

@@ -88,7 +88,13 @@ impl Identity {
         let rules = Rules { refuse };
         let headers = head.headers;
         let proven = proof.as_ref().map(|proof| proof.tenant.clone());
-        let (tenant, tenant_contradicted) = self.tenant(proven, headers, base, rules)?;
+        let certified = head.outside.certificate.as_ref().map(|it| &it.tenant);
+        let (proven, overruled) = match proven {
+            Some(_) => rules.stronger(proven, certified, Claim::Tenant)?,
+            None => (None, false),
+        };
+        let (tenant, contradicted) = self.tenant(proven, headers, base, rules)?;
+        let tenant_contradicted = contradicted || overruled;
         let grants = Grants {
             tenant: callers.tenant(&tenant).cloned(),
             ..of_key
@@ -323,7 +329,7 @@ mod tests {
 
     use super::*;
     use crate::domain::Timestamp;
-    use crate::identity::UserPolicy;
+    use crate::identity::{Outside, UserPolicy};
     use crate::registry::MasterKeys;
 
     /// The variant of an error, by name.
@@ -383,6 +389,7 @@ mod tests {
             method: "POST",
             uri: &http::Uri::from_static("/model/m/converse"),
             headers: &headers,
+            outside: &Outside::default(),
             now: Timestamp::from_unix_ms(0),
         };
         let masters = "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

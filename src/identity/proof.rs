@@ -13,6 +13,10 @@ pub enum Means {
     Signature,
     /// By an issued bearer token.
     Token,
+    /// By a token of a configured issuer.
+    Jwt,
+    /// By a client certificate.
+    Certificate,
     /// By a pair of one hour, given for another proof.
     Session,
 }

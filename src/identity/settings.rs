@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::certificates::CertificateRule;
+use super::jwt::IssuerSettings;
 use crate::domain::{ApplicationId, Glob, Secret, TenantId, keywords};
 use crate::registry::OnContradiction;
 
@@ -22,6 +24,12 @@ pub struct Settings {
     pub application_metadata_key: String,
     /// The closed list of tenants; empty: every valid name is a tenant.
     pub tenants: Vec<TenantSettings>,
+    /// Whose tokens are believed.
+    pub issuers: Vec<IssuerSettings>,
+    /// Rules from the names of client certificates to tenants; the first that matches holds.
+    pub certificates: Vec<CertificateRule>,
+    /// The hops whose word about a client's certificate is believed.
+    pub certificate_hops: Vec<IpNet>,
     /// What happens when two claims of one request contradict each other.
     pub on_contradiction: OnContradiction,
     /// How the caller's user is kept.
@@ -54,6 +62,9 @@ impl Default for Settings {
             headers: HeaderNames::default(),
             application_metadata_key: "application".to_owned(),
             tenants: Vec::new(),
+            issuers: Vec::new(),
+            certificates: Vec::new(),
+            certificate_hops: Vec::new(),
             on_contradiction: OnContradiction::default(),
             user: UserPolicy::default(),
             pseudonym_key: None,

@@ -176,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn models_past_the_limit_are_not_learned_and_the_known_go_on() {
+        let mut estimator = Estimator::default();
+        for number in 0..MODELS_MAX + 10 {
+            estimator.learn(&format!("m{number}"), 10, 10, &usage(1, 1));
+        }
+        assert_eq!(estimator.models.len(), MODELS_MAX);
+        estimator.learn("m0", 10, 10, &usage(1, 1));
+        assert_eq!(estimator.models["m0"].prompt.tokens, 2);
+    }
+
+    #[test]
     fn without_experience_the_defaults_apply() {
         check(&Estimator::default(), &Usage::none(), 1_001, 500);
     }

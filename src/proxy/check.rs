@@ -1,15 +1,44 @@
 //! What a request's head says, checked before anything of its body is read.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Uri};
 
 use super::refusal::{Refusal, RefusalKind};
 use super::world::World;
 use crate::aws::Plane;
-use crate::domain::{Operation, Region};
-use crate::identity::{Caller, Head};
+use crate::domain::{Operation, Region, Timestamp};
+use crate::identity::{Caller, Head, Outside, Peer, looks_like_jwt};
 use crate::registry::Callers;
 use crate::routing::{Route, claimed_region, route};
 use crate::upstream::Target;
+
+/// What others prove of a caller. A token that is signed with a key its issuer has only just made
+/// waits for that key, shortly.
+pub(super) async fn outside(
+    world: &World,
+    peer: &Peer,
+    headers: &HeaderMap,
+    token: Option<&str>,
+    now: Timestamp,
+) -> Outside {
+    let issuers = &world.issuers;
+    let token = match token.filter(|token| !issuers.is_empty() && looks_like_jwt(token)) {
+        Some(token) => Some(match issuers.verify(token, now) {
+            Err(refusal) if refusal.wants_keys() => {
+                issuers.verify_patiently(token, now, KEYS_WAIT_MAX).await
+            }
+            verified => verified,
+        }),
+        None => None,
+    };
+    let certificates = &world.certificates;
+    let shown = (!certificates.is_empty()).then(|| certificates.caller(peer, headers));
+    Outside {
+        token,
+        certificate: shown.flatten(),
+    }
+}
 
 /// What a request's head says, before anything of its body is read.
 pub(super) struct Checked<'a, 'h> {
@@ -75,3 +104,6 @@ fn resolve_region<'w>(
         )
     })
 }
+
+/// How long a call waits for the keys of an issuer.
+const KEYS_WAIT_MAX: Duration = Duration::from_secs(2);

@@ -27,7 +27,8 @@ pub use own::OWN_PATHS;
 pub use refusal::{Refusal, RefusalKind, Row, refusals_markdown};
 pub use service::Service;
 pub use settings::{
-    LedgerFull, ListenerSettings, PriceUnknown, ShutdownSettings, TlsSettings, WhenSettings,
+    ClientCertificates, LedgerFull, ListenerSettings, PriceUnknown, ShutdownSettings,
+    TlsClientSettings, TlsSettings, WhenSettings,
 };
 pub use settle::{Permit, Settlement, Settler, entry_of_lost_call, queue};
 pub use world::{Gates, World};

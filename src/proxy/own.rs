@@ -1,29 +1,30 @@
 //! What the data listener answers itself, to callers about themselves: nothing of it reaches
 //! Bedrock.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use serde_json::json;
 
 use super::answer::AnswerBody;
+use super::check::outside;
 use super::refusal::{Refusal, RefusalKind};
 use super::service::Service;
 use crate::domain::{CallId, Timestamp};
-use crate::identity::{Head, client_address};
+use crate::identity::{Head, Peer, client_address, shown_token};
 
 /// Paths under here are the proxy's own.
 pub const OWN_PATHS: &str = "/bedrock-meter/v1/";
 
 impl Service {
     /// Answers a request for one of the proxy's own paths.
-    pub fn own<B>(&self, peer: IpAddr, request: &Request<B>) -> Response<AnswerBody> {
+    pub async fn own<B>(&self, peer: &Peer, request: &Request<B>) -> Response<AnswerBody> {
         let call_id = CallId::generate(self.gates.clock.now());
         let answered = if request.method() == Method::GET && request.uri().path() == CREDENTIALS {
-            self.credentials(peer, request)
+            self.credentials(peer, request.uri(), request.headers())
+                .await
         } else {
             let detail = "the proxy has no such path of its own";
             Err(Refusal::new(RefusalKind::UnknownOperation, detail))
@@ -34,19 +35,25 @@ impl Service {
 
     /// The AWS container-credentials protocol: for another proof, such as a workload's token, a
     /// pair of one hour, which the SDK asks for again by itself.
-    fn credentials<B>(
+    async fn credentials(
         &self,
-        peer: IpAddr,
-        request: &Request<B>,
+        peer: &Peer,
+        uri: &Uri,
+        headers: &HeaderMap,
     ) -> Result<Response<Bytes>, Refusal> {
         let gates = &*self.gates;
         let world = gates.world.load_full();
         let now = gates.clock.now();
+        // The protocol sends the token without a scheme.
+        let bare = || headers.get(AUTHORIZATION)?.to_str().ok();
+        let token = shown_token(headers).or_else(bare);
+        let outside = outside(&world, peer, headers, token, now).await;
         let head = Head {
-            client: client_address(peer, request.headers(), &world.trusted_proxies),
-            method: request.method().as_str(),
-            uri: request.uri(),
-            headers: request.headers(),
+            client: client_address(peer.address, headers, &world.trusted_proxies),
+            method: "GET",
+            uri,
+            headers,
+            outside: &outside,
             now,
         };
         let lives_ms = i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX);

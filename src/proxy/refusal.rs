@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use crate::aws::error_response;
 use crate::domain::{CallId, TenantId};
 use crate::identity::{Forbidden, IdentityError};
-use crate::relay::GatherError;
+use crate::relay::{GatherError, HeadError};
 use crate::routing::RoutingError;
 use crate::upstream::UpstreamError;
 
@@ -69,6 +69,8 @@ refusals! {
         "Use a path of bedrock-runtime; the endpoint setting may hold one path segment too many.",
     MalformedPath => "malformed_path" 400 "ValidationException" false
         "Mend the path: percent-encoding, model id, or base path.",
+    MalformedHead => "malformed_head" 400 "ValidationException" false
+        "Send a head that can be read in one way only: HTTP/1.1 with one Host, one framing of the body.",
     DuplexNotServed => "bidirectional_not_served" 400 "ValidationException" false
         "Call the bidirectional stream at Bedrock itself: it is not metered yet, and nothing passes unmetered.",
     RegionNotServed => "region_not_served" 403 "AccessDeniedException" false
@@ -99,6 +101,8 @@ refusals! {
         "Set the caller's clock: it differs from the proxy's by more than `identity.clock_skew_max`.",
     InvalidToken => "invalid_token" 403 "UnrecognizedClientException" false
         "Check that the token was copied whole, or ask the operator for a new one.",
+    IssuerUnavailable => "issuer_unavailable" 503 "ServiceUnavailableException" true
+        "Wait: the keys of the token's issuer cannot be read; the operator finds why in the log.",
     KeyExpired => "key_expired" 403 "AccessDeniedException" false
         "Ask the operator for a new key (`bedrock-meter keys create` or `rotate`).",
     KeyRevoked => "key_revoked" 403 "AccessDeniedException" false
@@ -209,6 +213,12 @@ impl From<&RoutingError> for Refusal {
     }
 }
 
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        Self::new(RefusalKind::MalformedHead, error.to_string())
+    }
+}
+
 impl From<&IdentityError> for Refusal {
     fn from(error: &IdentityError) -> Self {
         let kind = match error {
@@ -225,6 +235,7 @@ impl From<&IdentityError> for Refusal {
             IdentityError::InvalidSignature { .. } => RefusalKind::InvalidSignature,
             IdentityError::ClockSkew { .. } => RefusalKind::ClockSkew,
             IdentityError::InvalidToken { .. } => RefusalKind::InvalidToken,
+            IdentityError::IssuerUnavailable => RefusalKind::IssuerUnavailable,
             IdentityError::KeyExpired { .. } => RefusalKind::KeyExpired,
             IdentityError::KeyRevoked { .. } => RefusalKind::KeyRevoked,
             IdentityError::TenantInactive { .. } => RefusalKind::TenantInactive,

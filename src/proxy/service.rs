@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -13,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, r
 use hyper::body::Incoming;
 
 use super::answer::{AnswerBody, Guard};
-use super::check::{Checked, check_head};
+use super::check::{Checked, check_head, outside};
 use super::jobs::Ownership;
 use super::judge::Called;
 use super::live::{Admitted, Live};
@@ -27,7 +26,9 @@ use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
     ServiceTier, Timestamp, Usage,
 };
-use crate::identity::{Caller, Claims, Head, IdentityError, Principal, Proof, client_address};
+use crate::identity::{
+    Caller, Claims, Head, IdentityError, Peer, Principal, Proof, client_address, shown_token,
+};
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
@@ -76,7 +77,7 @@ impl Service {
     }
 
     /// Answers one request: with Bedrock's answer, or with a refusal in Bedrock's shape.
-    pub async fn call(&self, peer: IpAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub async fn call(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
         let call_id = CallId::generate(self.gates.clock.now());
         match self.relay(call_id, peer, request).await {
             Ok(response) => response,
@@ -96,7 +97,7 @@ impl Service {
     async fn relay(
         &self,
         call_id: CallId,
-        peer: IpAddr,
+        peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let gates = &*self.gates;
@@ -110,12 +111,15 @@ impl Service {
             ..
         } = head;
 
+        let now = gates.clock.now();
+        let outside = outside(&world, peer, &headers, shown_token(&headers), now).await;
         let head = Head {
-            client: client_address(peer, &headers, &world.trusted_proxies),
+            client: client_address(peer.address, &headers, &world.trusted_proxies),
             method: method.as_str(),
             uri: &uri,
             headers: &headers,
-            now: gates.clock.now(),
+            outside: &outside,
+            now,
         };
         let checked = check_head(&world, &callers, &method, &uri, head);
         let Checked {

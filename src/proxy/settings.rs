@@ -33,6 +33,10 @@ pub struct ListenerSettings {
     pub preface_timeout: Duration,
     /// Limit for a complete request head.
     pub header_timeout: Duration,
+    /// The longest silence in mid-body; a whole body may take it and a second for each 1,000 bytes.
+    pub body_timeout: Duration,
+    /// The longest that a client may take nothing, or next to nothing, of an answer.
+    pub stall_timeout: Duration,
     /// The most calls in flight; also the length of the settlement queue.
     pub calls_in_flight_max: usize,
     /// Worker threads; 0: one per core.
@@ -57,6 +61,8 @@ impl Default for ListenerSettings {
             preface_timeout: Duration::from_secs(10),
             // An idle connection ends with it too: longer than load balancers keep theirs (ALB: 60 s).
             header_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_mins(1),
+            stall_timeout: Duration::from_mins(5),
             calls_in_flight_max: 4_096,
             workers: 0,
             tls: None,
@@ -71,7 +77,30 @@ pub struct TlsSettings {
     pub certificate_file: PathBuf,
     /// PEM file with its private key.
     pub key_file: PathBuf,
+    /// The certificates of clients.
+    pub clients: TlsClientSettings,
 }
+
+/// Whether clients show certificates, and whose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsClientSettings {
+    /// Whether they are asked for one.
+    pub certificates: ClientCertificates,
+    /// PEM file with the authorities that may have signed it; present where one is asked for.
+    pub ca_file: Option<PathBuf>,
+}
+
+keywords!(
+    /// Whether clients are asked for a certificate.
+    ClientCertificates {
+        /// They are not asked.
+        Off = "off",
+        /// They may show one; one that does not verify ends the handshake.
+        Optional = "optional",
+        /// Without one the handshake ends.
+        Required = "required",
+    }
+);
 
 /// What happens to a call when something it needs is unknown or full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::open_set::OpenSet;
 use super::settings::PriceUnknown;
 use super::settle::Settlement;
 use crate::domain::Clock;
-use crate::identity::{Identity, Replays};
+use crate::identity::{Certificates, Identity, Issuers, Replays};
 use crate::ledger::OpenCalls;
 use crate::pricing::Catalogue;
 use crate::registry::Callers;
@@ -29,6 +29,10 @@ pub struct World {
     pub catalogue: Arc<Catalogue>,
     /// Who may call.
     pub identity: Identity,
+    /// Whose tokens prove a caller.
+    pub issuers: Issuers,
+    /// Whose certificates prove a caller.
+    pub certificates: Certificates,
     /// Hops whose word about the client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The regions that are served, and where they are.

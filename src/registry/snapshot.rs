@@ -40,9 +40,9 @@ impl Callers {
         self.tenants.get(name)
     }
 
-    /// The names of all tenants.
-    pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
-        self.tenants.keys()
+    /// All tenants.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.tenants.values()
     }
 
     /// What secrets are derived from.

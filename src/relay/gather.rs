@@ -15,6 +15,7 @@ use aws_lc_rs::digest::{Context as Hasher, SHA256};
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// Limits on bodies.
 #[derive(Clone, Debug)]
@@ -23,7 +24,8 @@ pub struct GatherLimits {
     pub body_bytes_max: usize,
     /// Room for bodies over all calls, one permit a byte.
     pub room: Arc<Semaphore>,
-    /// The longest silence of a sender in mid-body.
+    /// The longest silence of a sender in mid-body. A whole body may take it once, and a second
+    /// more for each [`PACE_BYTES_MIN`] that have come: who trickles is as good as silent.
     pub silence_max: Duration,
     /// The longest wait for room.
     pub room_wait_max: Duration,
@@ -95,7 +97,8 @@ where
     let mut joined = BytesMut::new();
     let mut length = 0_usize;
     let mut hasher = for_signature.then(|| Hasher::new(&SHA256));
-    while let Some(piece) = next_piece(&mut body, limits.silence_max).await? {
+    let begun = Instant::now();
+    while let Some(piece) = next_piece(&mut body, patience(limits, begun, length)).await? {
         length = length.saturating_add(piece.len());
         if length > limit {
             discard(body, limits).await;
@@ -197,6 +200,14 @@ where
     }
 }
 
+/// How long to wait for the next piece.
+fn patience(limits: &GatherLimits, begun: Instant, length: usize) -> Duration {
+    let seconds = length / PACE_BYTES_MIN;
+    let earned = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+    let left = limits.silence_max.saturating_add(earned);
+    left.saturating_sub(begun.elapsed()).min(limits.silence_max)
+}
+
 /// Reads a refused body and throws it away, within limits.
 pub async fn discard<B>(mut body: B, limits: &GatherLimits)
 where
@@ -204,15 +215,22 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut left = limits.body_bytes_max.saturating_mul(4);
-    while let Ok(Some(piece)) =
-        next_piece(&mut body, limits.silence_max.min(DISCARD_SILENCE_MAX)).await
-    {
-        left = left.saturating_sub(piece.len());
-        if left == 0 {
-            return;
+    let silence_max = limits.silence_max.min(DISCARD_SILENCE_MAX);
+    let all = async {
+        while let Ok(Some(piece)) = next_piece(&mut body, silence_max).await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                return;
+            }
         }
-    }
+    };
+    drop(tokio::time::timeout(DISCARD_TIME_MAX, all).await);
 }
+
+/// The least pace of a body, in bytes for each second after the first patience.
+const PACE_BYTES_MIN: usize = 1000;
+/// How long a refused body is read away in all.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Half of the least buffer that hyper reads into.
 const JOIN_BELOW: usize = 4 * 1024;
@@ -283,6 +301,42 @@ mod tests {
             .unwrap_err();
         assert!(matches!(error, GatherError::TooLong { limit: 4 }));
         assert_eq!(limits.room.available_permits(), 100);
+    }
+
+    /// A sender of one byte in each pause.
+    fn trickle(pause: Duration) -> impl Body<Data = Bytes, Error = std::io::Error> + Unpin {
+        let bytes = futures_util::stream::unfold((), move |()| async move {
+            tokio::time::sleep(pause).await;
+            let frame = http_body::Frame::data(Bytes::from_static(b"x"));
+            Some((Ok::<_, std::io::Error>(frame), ()))
+        });
+        StreamBody::new(Box::pin(bytes))
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_trickles_is_as_good_as_silent() {
+        let mut limits = limits(100_000, 100_000);
+        limits.silence_max = Duration::from_millis(100);
+        let body = trickle(Duration::from_millis(5));
+        let error = gather(body, &limits, true).await.unwrap_err();
+        assert!(matches!(error, GatherError::Silent));
+        assert_eq!(limits.room.available_permits(), 100_000);
+    }
+
+    #[test]
+    fn what_has_come_earns_time_and_no_silence_is_longer_than_the_limit() {
+        let limits = limits(100_000, 100_000);
+        let check = |seconds_ago: u64, length: usize, expected_ms: u128| {
+            let begun = Instant::now() - Duration::from_secs(seconds_ago);
+            let left = patience(&limits, begun, length).as_millis();
+            // What the clock went on meanwhile is little.
+            assert!(left <= expected_ms && left + 500 >= expected_ms, "{left}");
+        };
+        check(0, 0, 1000);
+        check(0, 50_000, 1000);
+        check(2, 0, 0);
+        check(10, 9_999, 0);
+        check(10, 10_000, 1000);
     }
 
     #[tokio::test]

@@ -23,6 +23,12 @@ pub enum Malformed {
     /// A `%` without two hexadecimal digits.
     #[error("a % is not followed by two hexadecimal digits")]
     PercentEncoding,
+    /// A character that RFC 3986 wants percent-encoded; hops differ in what they make of it.
+    #[error("it holds a character that must be percent-encoded")]
+    NotEncoded,
+    /// A backslash, which some hops take for a slash.
+    #[error("it holds a backslash")]
+    Backslash,
     /// It decodes to bytes that are no text.
     #[error("it does not decode to UTF-8")]
     NotUtf8,

@@ -51,6 +51,9 @@ fn check_text(raw_path: &str) -> Result<(), Malformed> {
     if !percent_encoding_is_complete(raw_path) {
         return Err(Malformed::PercentEncoding);
     }
+    if !raw_path.bytes().all(may_stand_raw) {
+        return Err(Malformed::NotEncoded);
+    }
     let decoded = percent_decode_str(raw_path).decode_utf8();
     let decoded = decoded.map_err(|_cause| Malformed::NotUtf8)?;
     let has_control = if decoded.is_ascii() {
@@ -61,12 +64,33 @@ fn check_text(raw_path: &str) -> Result<(), Malformed> {
     if has_control {
         return Err(Malformed::ControlCharacter);
     }
-    // On the decoded text: a hop that decodes before it resolves dots sees these segments too.
-    let is_dots = |part: &str| part == "." || part == "..";
-    if decoded.contains("/.") && decoded.split('/').any(is_dots) {
+    // Some hops take it for a slash.
+    if decoded.contains('\\') {
+        return Err(Malformed::Backslash);
+    }
+    // On the decoded text: a hop that decodes before it resolves dots sees these segments too, and
+    // one that decodes twice sees those of the second decoding.
+    let twice = percent_decode_str(&decoded).decode_utf8_lossy();
+    if has_dot_segment(&decoded) || has_dot_segment(&twice) {
         return Err(Malformed::DotSegment);
     }
     Ok(())
+}
+
+/// The bytes of a path that need no percent-encoding (RFC 3986 section 3.3: `pchar`, and the slash).
+const fn may_stand_raw(byte: u8) -> bool {
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+        | b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'@' | b'/'
+        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+    )
+}
+
+/// Whether some hop would resolve a segment of it. Servlet containers cut a segment at `;` first.
+fn has_dot_segment(path: &str) -> bool {
+    let is_dots = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
+    let may_have = path.contains("/.") || path.contains("\\.");
+    may_have && path.split(['/', '\\']).any(is_dots)
 }
 
 fn percent_encoding_is_complete(raw_path: &str) -> bool {
@@ -213,6 +237,21 @@ mod tests {
         check("/model/%2e%2E/converse", Malformed::DotSegment);
         check("/model/a%2F..%2Fb/converse", Malformed::DotSegment);
         check("/tenant/../model/a/converse", Malformed::DotSegment);
+        check("/model/..;/a/converse", Malformed::DotSegment);
+        check("/model/.;x=1/a/converse", Malformed::DotSegment);
+        check("/model/%252e%252e/converse", Malformed::DotSegment);
+        check("/model/a%252F..%5Cb/converse", Malformed::Backslash);
+        check("/model/a%5C..%5Cb/converse", Malformed::Backslash);
+        check(
+            "/model/a%255C..%255Cb%252F../converse",
+            Malformed::DotSegment,
+        );
+        for raw in [
+            "\\", "\"", "<", ">", "^", "`", "{", "|", "}", " ", "#", "\u{e9}",
+        ] {
+            let path = format!("/model/a{raw}b/converse");
+            check(&path, Malformed::NotEncoded);
+        }
         check("/model//converse", Malformed::ModelIdEmpty);
         check(
             &format!("/model/{}/converse", "a".repeat(2049)),

@@ -164,6 +164,10 @@ catalogue! {
         "Age of the price catalogue in use.";
     CREDENTIALS_EXPIRY = Gauge "credentials_expiry_seconds" ("seconds") []
         "Time until the AWS credentials expire; absent when they do not.";
+    ISSUER_KEYS_READ = Gauge "issuer_keys_read_timestamp_seconds" ("seconds since 1970") [issuer]
+        "When the keys of an issuer of tokens were last read.";
+    ISSUER_KEYS_FAILED = Counter "issuer_keys_failed_total" ("attempts") [issuer, reason]
+        "Attempts to read the keys of an issuer of tokens that failed; those of before serve on.";
     COST_BASIS = Gauge "cost_basis_info" ("1") [basis]
         "Which of the four amounts live metrics show.";
     LABEL_OVERFLOW = Counter "label_overflow_total" ("times") [limit]

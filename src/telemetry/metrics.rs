@@ -46,6 +46,8 @@ pub struct Metrics {
     spans_dropped: IntCounterVec,
     collector_failed: IntCounterVec,
     access_log_dropped: IntCounterVec,
+    issuer_keys_read: IntGaugeVec,
+    issuer_keys_failed: IntCounterVec,
 }
 
 impl Metrics {
@@ -75,6 +77,8 @@ impl Metrics {
             spans_dropped: maker.counters(define::OTLP_DROPPED)?,
             collector_failed: maker.counters(define::OTLP_FAILED)?,
             access_log_dropped: maker.counters(define::ACCESS_LOG_DROPPED)?,
+            issuer_keys_read: maker.gauges(define::ISSUER_KEYS_READ)?,
+            issuer_keys_failed: maker.counters(define::ISSUER_KEYS_FAILED)?,
             recorder: Mutex::new(recorder),
             registry,
         })
@@ -163,6 +167,21 @@ impl Metrics {
     /// Counts a request to the collector that failed.
     pub fn collector_failed(&self, signal: &'static str) {
         self.collector_failed.with_label_values(&[signal]).inc();
+    }
+
+    /// Notes when the keys of a configured issuer of tokens were read.
+    pub fn issuer_keys_read(&self, issuer: &str, at: Timestamp) {
+        let seconds = at.unix_ms().div_euclid(1000);
+        self.issuer_keys_read
+            .with_label_values(&[issuer])
+            .set(seconds);
+    }
+
+    /// Counts an attempt to read the keys of a configured issuer of tokens that failed.
+    pub fn issuer_keys_failed(&self, issuer: &str, reason: &'static str) {
+        self.issuer_keys_failed
+            .with_label_values(&[issuer, reason])
+            .inc();
     }
 
     /// Counts lines of the access log that were not written.

@@ -1,6 +1,7 @@
 //! `scripts/bench`: what the proxy costs, as ratios to a bare hyper pass-through and to nginx that
 //! are measured in the same minutes. One program with several parts, so that it is linked once.
-//! It knows nothing of the library: the proxy under test is a process like the others.
+//! But for `callers` it knows nothing of the library: the proxy under test is a process like the
+//! others.
 #![expect(
     clippy::indexing_slicing,
     clippy::string_slice,
@@ -11,6 +12,7 @@
     reason = "a measuring tool: it may stop loudly on its own mistakes, and printing is its job"
 )]
 
+mod callers;
 mod client;
 mod frames;
 mod load;
@@ -43,6 +45,8 @@ enum Part {
     Passthrough(passthrough::Options),
     /// The load generator alone.
     Load(load::Options),
+    /// What proving a caller costs.
+    Callers(callers::Options),
     /// The whole measurement.
     Run(run::Options),
 }
@@ -61,6 +65,7 @@ fn main() -> anyhow::Result<()> {
             Part::Upstream(options) => upstream::serve(options).await,
             Part::Passthrough(options) => passthrough::serve(options).await,
             Part::Load(options) => load::run(options).await,
+            Part::Callers(options) => callers::run(&options),
             Part::Run(options) => run::run(options).await,
         }
     })

@@ -165,6 +165,113 @@ fn every_link_between_pages_leads_somewhere() {
     }
 }
 
+/// The last cells of a page's tables, each with its row.
+fn last_cells(page: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|row| row.trim_end_matches('|').rsplit_once('|'));
+    cells
+        .map(|(row, cell)| (row.to_owned(), cell.trim().to_owned()))
+        .filter(|(_, cell)| !["test", "why", "personal"].contains(&cell.as_str()))
+        .collect()
+}
+
+#[test]
+fn every_test_that_a_threat_or_a_limit_names_exists() {
+    let sources = files("src", &[".rs"]).into_iter();
+    let sources = sources.chain(files("tests/it", &[".rs"]));
+    let code: String = sources
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let check = |page: &str, is_table: fn(&str) -> bool, rows_without_max: usize| {
+        let (mut without, mut named) = (0, 0);
+        let rows = last_cells(page).into_iter();
+        for (row, cell) in rows.filter(|(row, _)| is_table(row)) {
+            without += usize::from(cell.is_empty());
+            for name in cell.split('`').skip(1).step_by(2) {
+                named += 1;
+                let exists = match name.strip_suffix(".py") {
+                    Some(_) => root().join("tests/sdk").join(name).exists(),
+                    None => code.contains(&format!("fn {name}(")),
+                };
+                assert!(exists, "{page}: there is no test {name}: {row}");
+            }
+        }
+        assert!(named > 20, "{page} names {named}");
+        assert!(
+            without <= rows_without_max,
+            "{page}: {without} rows without a test"
+        );
+    };
+    // Of the threats only what comes to be known of dependencies; of the limits those of the
+    // libraries and of what waits inside.
+    let of_threats = |row: &str| row.matches('|').count() >= 2;
+    check("docs/threat-model.md", of_threats, 1);
+    check("docs/limits.md", of_threats, 6);
+}
+
+#[test]
+fn every_key_that_a_limit_names_exists() {
+    let reference = fs::read_to_string(root().join("config/bedrock-meter.toml")).unwrap();
+    let reference: toml::Table = reference.parse().unwrap();
+    let limits = fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    let sections = ["listener", "upstream", "drain", "metrics", "telemetry"];
+    let names = limits.split('`').skip(1).step_by(2);
+    let keys = names.filter(|name| sections.iter().any(|s| name.starts_with(&format!("{s}."))));
+    let mut count = 0;
+    for key in keys {
+        let mut parts = key.split('.');
+        let section = reference.get(parts.next().unwrap());
+        let found = parts.fold(section, |value, part| value?.get(part));
+        assert!(found.is_some(), "there is no key {key}");
+        count += 1;
+    }
+    assert!(count >= 12, "only {count} keys");
+}
+
+#[test]
+fn the_data_inventory_has_every_column() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let settings = bedrock_meter::ledger::Settings {
+        directory: directory.path().into(),
+        ..Default::default()
+    };
+    drop(bedrock_meter::ledger::Ledger::open(&settings).unwrap());
+    let file = bedrock_meter::ledger::ledger_file(directory.path());
+    let ledger = rusqlite::Connection::open(file).unwrap();
+    let mut columns = ledger
+        .prepare("SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'")
+        .unwrap();
+    let columns = columns.query_map((), |row| Ok((row.get(0)?, row.get(1)?)));
+    let columns: Vec<(String, String)> = columns.unwrap().map(Result::unwrap).collect();
+    let page = fs::read_to_string(root().join("docs/data-inventory.md")).unwrap();
+    assert!(columns.len() > 40, "{columns:?}");
+    for (table, column) in columns {
+        let listed = table == "schema" || page.contains(&format!("`{column}`"));
+        assert!(listed, "{table}.{column} is not in the data inventory");
+    }
+}
+
+#[test]
+fn the_rules_of_dependencies_are_held_by_every_test_run() {
+    let rules = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let rules: toml::Table = rules.parse().unwrap();
+    for name in ["unknown-registry", "unknown-git"] {
+        assert_eq!(rules["sources"][name].as_str(), Some("deny"), "{name}");
+    }
+    assert_eq!(rules["bans"]["multiple-versions"].as_str(), Some("deny"));
+    let banned: Vec<_> = rules["bans"]["deny"].as_array().unwrap().iter().collect();
+    for name in ["openssl", "native-tls", "ring", "async-std"] {
+        let is_banned = banned.iter().any(|ban| ban["crate"].as_str() == Some(name));
+        assert!(is_banned, "{name}");
+    }
+    for skip in rules["bans"]["skip"].as_array().unwrap() {
+        assert!(skip["reason"].as_str().is_some(), "{skip:?}");
+    }
+    let script = fs::read_to_string(root().join("scripts/test")).unwrap();
+    assert!(script.contains("cargo-deny\" --locked check licenses bans sources"));
+}
+
 /// The names of all alert rules, each with the text of its rule.
 fn alerts() -> Vec<(String, String)> {
     let rules = fs::read_to_string(root().join("deploy/prometheus/rules/bedrock-meter.rules.yml"));

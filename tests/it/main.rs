@@ -8,10 +8,16 @@
 )]
 
 mod abort;
+mod abuse;
+mod abuse_http2;
+mod abuse_paths;
+mod abuse_slow;
 mod architecture;
 mod bearer;
+mod client_certificates;
 mod doctor;
 mod documents;
+mod fuzz;
 mod golden;
 mod left_out;
 mod limits;

@@ -6,7 +6,6 @@ use std::sync::mpsc::sync_channel;
 
 use bedrock_meter::config::{Problem, Problems};
 use bedrock_meter::domain::Secret;
-use bedrock_meter::proxy::TlsSettings;
 use bedrock_meter::upstream::CredentialSettings;
 use tempfile::TempDir;
 
@@ -138,18 +137,12 @@ fn a_new_certificate_serves_new_connections_and_keeps_the_old_ones() {
     let (Some(old), Some(new)) = (Certificate::make(), Certificate::make()) else {
         return;
     };
-    let files = |certificate: &Certificate| {
-        Some(TlsSettings {
-            certificate_file: certificate.chain_file.clone(),
-            key_file: certificate.key_file.clone(),
-        })
-    };
     let upstream = answering();
-    let proxy = Proxy::start(upstream.address, |s| s.listener.tls = files(&old));
+    let proxy = Proxy::start(upstream.address, |s| s.listener.tls = Some(old.tls()));
     let path = "/model/anthropic.claude-sonnet-4-5-20250929-v1:0/converse";
     // Each client trusts one certificate, so that an answer tells which one served.
     let before = Http2Call::begin(proxy.address, Some(old.client("h2")), path);
-    assert!(proxy.reload(|s| s.listener.tls = files(&new)));
+    assert!(proxy.reload(|s| s.listener.tls = Some(new.tls())));
     let after = Http2Call::begin(proxy.address, Some(new.client("h2")), path);
     for call in [before, after] {
         assert_eq!(call.status(), 200);

@@ -34,10 +34,7 @@ fn a_client_resumes_its_session_with_the_listener_however_many_came_in_between()
     };
     let upstream = Upstream::answering(good());
     let proxy = Proxy::start(upstream.address, |settings| {
-        settings.listener.tls = Some(bedrock_meter::proxy::TlsSettings {
-            certificate_file: certificate.chain_file.clone(),
-            key_file: certificate.key_file.clone(),
-        });
+        settings.listener.tls = Some(certificate.tls());
     });
     let config = certificate.client("http/1.1");
     let call = || {

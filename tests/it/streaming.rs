@@ -44,7 +44,7 @@ impl Stage {
     fn call(&mut self, operation: &str, pieces: Vec<Vec<u8>>) -> (Vec<u8>, bool, Entry) {
         self.waiting.lock().unwrap().push_back(pieces);
         let answer = self.proxy.client().call(&Request::of(operation));
-        assert_eq!(answer.status, 200);
+        assert_eq!(answer.status, 200, "{}", answer.head);
         self.calls += 1;
         let entry = self.proxy.entries(self.calls).pop().unwrap();
         (answer.body, answer.whole, entry)

@@ -424,10 +424,7 @@ fn the_listener_speaks_tls() {
     };
     let upstream = Upstream::answering(good());
     let proxy = Proxy::start(upstream.address, |settings| {
-        settings.listener.tls = Some(bedrock_meter::proxy::TlsSettings {
-            certificate_file: certificate.chain_file.clone(),
-            key_file: certificate.key_file.clone(),
-        });
+        settings.listener.tls = Some(certificate.tls());
     });
     let socket = TcpStream::connect(proxy.address).unwrap();
     let name = "localhost".try_into().unwrap();

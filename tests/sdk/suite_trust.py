@@ -100,16 +100,15 @@ class Configurations(unittest.TestCase):
             code, output = run("check-config", file)
             self.assertEqual(0, code, output)
 
-    def test_the_container_listens_outside_by_those_words_only(self):
+    def test_the_container_listens_outside_and_demands_a_proof(self):
         shipped = ROOT / "deploy/container.toml"
         token = unittest.mock.patch.dict(os.environ, {"BEDROCK_METER_ADMIN_TOKEN": "secret"})
         with Workspace() as workspace, token:
             code, output = run("check-config", shipped)
             self.assertEqual(0, code, output)
             self.assertNotIn("secret\"", output)
-            silent = workspace.path / "silent.toml"
-            words = "allow_unproven_callers_off_loopback = true"
-            silent.write_text(shipped.read_text().replace(words, ""))
-            self.assertEqual(BAD_CONFIGURATION, run("check-config", silent)[0])
+            believing = workspace.path / "believing.toml"
+            believing.write_text(shipped.read_text().replace('"proven"', '"trusted-headers"'))
+            self.assertEqual(BAD_CONFIGURATION, run("check-config", believing)[0])
         code, output = run("check-config", shipped)
         self.assertEqual(BAD_CONFIGURATION, code, "without the admin token: " + output)

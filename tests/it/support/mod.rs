@@ -5,17 +5,21 @@
 
 mod certificate;
 mod client;
+mod frames;
 mod http2;
 mod proxy;
 mod streams;
 mod upstream;
+mod witness;
 
-pub(crate) use certificate::Certificate;
+pub(crate) use certificate::{Authority, Certificate};
 pub(crate) use client::{Client, Request, Stream};
+pub(crate) use frames::{Frame, Http2, head, setting};
 pub(crate) use http2::Http2Call;
 pub(crate) use proxy::{Entry, Proxy, endpoint};
 pub(crate) use streams::{chunked, converse_stream, event, exception, invoke_stream, ok_stream};
 pub(crate) use upstream::{Connection, Refusing, Upstream, body_of};
+pub(crate) use witness::{Honest, Witness};
 
 use std::time::{Duration, Instant};
 

@@ -78,7 +78,7 @@ fn frame(kind_header: &'static str, kind: &str, message: &str, payload: &str) ->
 /// The head of a stream's answer.
 pub(crate) fn ok_stream() -> Vec<u8> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\n\
-        x-amzn-requestid: 7f0c7a5e-0000-4000-8000-000000000001\r\ntransfer-encoding: chunked\r\n\r\n";
+        x-amzn-requestid: 7f0c7a5e-0000-4000-8000-000000000001\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
     head.as_bytes().to_vec()
 }
 

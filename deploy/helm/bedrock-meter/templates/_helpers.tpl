@@ -21,8 +21,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "bedrock-meter.config" -}}
 [listener]
 listen = "0.0.0.0:8080"
+{{- if .Values.trustedNetworks }}
 # The network policy and trusted_networks below say whose word is taken.
 allow_unproven_callers_off_loopback = true
+{{- end }}
 trusted_proxies = {{ .Values.trustedProxies | toJson }}
 proxy_protocol = {{ .Values.proxyProtocol }}
 {{- if .Values.tls.secretName }}
@@ -38,7 +40,16 @@ token = "${BEDROCK_METER_ADMIN_TOKEN}"
 metrics_token = "${BEDROCK_METER_METRICS_TOKEN}"
 
 [identity]
+{{- if .Values.trustedNetworks }}
 trusted_networks = {{ .Values.trustedNetworks | toJson }}
+{{- else }}
+mode = "proven"
+{{- end }}
+{{- if .Values.auth.masterKey }}
+
+[keys]
+master_key = "${BEDROCK_METER_MASTER_KEY}"
+{{- end }}
 
 [upstream]
 default_region = {{ .Values.region | toJson }}
