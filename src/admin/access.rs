@@ -8,51 +8,79 @@ use http::header::{AUTHORIZATION, HOST};
 use http::uri::Authority;
 
 use super::Settings;
+use super::role::{Login, Role};
 use crate::domain::Secret;
-
-/// What a page needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    /// Health, and the files of the page, which hold no data: no token.
-    Open,
-    /// `/metrics`: its own token where there is one; the admin token opens it too.
-    Metrics,
-    /// Everything else: the admin token.
-    Admin,
-}
 
 /// The tokens, and whether a page without a token may be shown.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
-    token: Option<Secret>,
+    tokens: Vec<(Secret, Login)>,
     metrics_token: Option<Secret>,
     loopback: bool,
 }
 
 impl Access {
     pub(super) fn new(settings: &Settings, listening: IpAddr) -> Self {
+        let admin = settings.token.iter().map(|token| {
+            let login = admin("token:admin");
+            (token.clone(), login)
+        });
+        let named = settings.tokens.iter().filter_map(|named| {
+            let login = Login {
+                actor: format!("token:{}", named.name),
+                role: named.role,
+                tenant: named.tenant.clone(),
+            };
+            Some((named.token.clone()?, login))
+        });
         Self {
-            token: settings.token.clone(),
+            tokens: admin.chain(named).collect(),
             metrics_token: settings.metrics_token.clone(),
             loopback: listening.to_canonical().is_loopback(),
         }
     }
 
-    /// Whether a request with these headers may pass. Without any token that could open a door,
-    /// it is open on loopback and shut elsewhere.
-    pub(super) fn allows(&self, door: Door, headers: &HeaderMap) -> bool {
-        let tokens = match door {
-            Door::Open => return true,
-            Door::Metrics => [self.token.as_ref(), self.metrics_token.as_ref()],
-            Door::Admin => [self.token.as_ref(), None],
-        };
-        let mut tokens = tokens.into_iter().flatten().peekable();
-        if tokens.peek().is_none() {
-            return self.loopback && names_this_machine(headers);
+    /// Who shows these headers. Without any token whoever comes over loopback is an admin, and
+    /// nobody elsewhere.
+    pub(super) fn login(&self, headers: &HeaderMap) -> Option<Login> {
+        if self.tokens.is_empty() {
+            let near = self.loopback && names_this_machine(headers);
+            return near.then(|| admin("loopback"));
         }
         let shown = bearer(headers);
         // Every token is compared, so that the time does not tell which one was near.
-        tokens.fold(false, |opened, token| opened | matches(token, shown))
+        let compare = |found, (token, login)| {
+            if matches(token, shown) {
+                Some(login)
+            } else {
+                found
+            }
+        };
+        let tokens = self.tokens.iter().map(|(token, login)| (token, login));
+        tokens.fold(None, compare).cloned()
+    }
+
+    /// Who shows these headers before the metrics, which may have a token of their own: it shuts
+    /// them on loopback too.
+    pub(super) fn metrics(&self, headers: &HeaderMap) -> Option<Login> {
+        let Some(token) = &self.metrics_token else {
+            return self.login(headers);
+        };
+        let scraper = matches(token, bearer(headers)).then(|| admin("token:metrics"));
+        let others = if self.tokens.is_empty() {
+            None
+        } else {
+            self.login(headers)
+        };
+        scraper.or(others)
+    }
+}
+
+fn admin(actor: &str) -> Login {
+    Login {
+        actor: actor.to_owned(),
+        role: Role::Admin,
+        tenant: None,
     }
 }
 
@@ -96,6 +124,7 @@ fn matches(token: &Secret, shown: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::TokenSettings;
     use std::net::Ipv4Addr;
 
     const OFF: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -114,9 +143,9 @@ mod tests {
             headers.insert(AUTHORIZATION, shown.parse().unwrap());
         }
         let row = format!("{listening} {tokens:?} {shown:?}");
-        assert!(access.allows(Door::Open, &headers), "{row}");
-        assert_eq!(access.allows(Door::Admin, &headers), admin, "{row}");
-        assert_eq!(access.allows(Door::Metrics, &headers), metrics, "{row}");
+        let login = access.login(&headers);
+        assert_eq!(login.is_some(), admin, "{row}");
+        assert_eq!(access.metrics(&headers).is_some(), metrics, "{row}");
     }
 
     #[test]
@@ -132,7 +161,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, host.parse().unwrap());
             headers.insert(AUTHORIZATION, "Bearer t".parse().unwrap());
-            access(token).allows(Door::Admin, &headers)
+            access(token).login(&headers).is_some()
         };
         for host in [
             "127.0.0.1:8081",
@@ -153,6 +182,41 @@ mod tests {
             assert!(!asks(host, None), "{host}");
             assert!(asks(host, Some("t")), "{host}");
         }
+    }
+
+    #[test]
+    fn each_token_logs_in_as_what_the_settings_name() {
+        let named = |name: &str, role, tenant: Option<&str>| TokenSettings {
+            name: name.to_owned(),
+            token: Some(Secret::new(&format!("{name}-token"))),
+            role,
+            tenant: tenant.map(|name| name.parse().unwrap()),
+        };
+        let settings = Settings {
+            tokens: vec![
+                named("lead", Role::TeamLead, Some("acme")),
+                named("money", Role::Finance, None),
+            ],
+            ..Settings::default()
+        };
+        let access = Access::new(&settings, LOOPBACK);
+        let login = |shown: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, shown.parse().unwrap());
+            access.login(&headers)
+        };
+        let lead = login("Bearer lead-token").unwrap();
+        assert_eq!(
+            (lead.actor.as_str(), lead.role),
+            ("token:lead", Role::TeamLead)
+        );
+        assert_eq!(lead.tenant.unwrap().as_str(), "acme");
+        assert_eq!(login("Bearer money-token").unwrap().role, Role::Finance);
+        assert!(login("Bearer lead-toke").is_none());
+        assert!(
+            access.login(&HeaderMap::new()).is_none(),
+            "a token is demanded now"
+        );
     }
 
     #[test]

@@ -73,7 +73,7 @@ async fn connection(stream: TcpStream, admin: Admin, shutdown: CancellationToken
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{Check, PageError, Pages, Settings, State};
+    use crate::admin::{Check, Done, PageError, Pages, Settings, State, View, Work};
     use crate::domain::{CallId, Secret};
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
@@ -94,7 +94,7 @@ mod tests {
             Ok("up 1\n".to_owned())
         }
 
-        fn report(&self, query: &str) -> Result<Vec<u8>, PageError> {
+        fn report(&self, query: &str, _view: &View) -> Result<Vec<u8>, PageError> {
             match query {
                 "by=tenant" => Ok(b"[]".to_vec()),
                 "panic" => panic!("as asked"),
@@ -102,12 +102,16 @@ mod tests {
             }
         }
 
-        fn call(&self, id: CallId) -> Result<Vec<u8>, PageError> {
+        fn call(&self, id: CallId, _view: &View) -> Result<Vec<u8>, PageError> {
             Err(PageError::NotFound(id.to_string()))
         }
 
-        fn live(&self) -> Result<Vec<u8>, PageError> {
+        fn live(&self, _view: &View) -> Result<Vec<u8>, PageError> {
             Ok(b"{}".to_vec())
+        }
+
+        fn office(&self, _work: Work<'_>) -> Result<Done, PageError> {
+            Err(PageError::Failed("no registry here".to_owned()))
         }
     }
 

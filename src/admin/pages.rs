@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::domain::CallId;
+use super::office::{Done, Office};
+use crate::domain::{CallId, TenantId};
+use crate::registry::RegistryError;
 
 /// Whether a part of the process works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,15 +33,50 @@ pub struct Check {
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
     /// There is no such thing.
-    #[error("not found: {0}")]
+    #[error("{0}")]
     NotFound(String),
     /// The question cannot be understood.
     #[error("{0}")]
     BadQuestion(String),
-    /// It could not be read.
+    /// Whoever asks may not do that.
+    #[error("{0}")]
+    Forbidden(String),
+    /// What is there already stands against it.
+    #[error("{0}")]
+    Conflict(String),
+    /// It could not be read or written.
     #[error("{0}")]
     Failed(String),
 }
+
+impl From<RegistryError> for PageError {
+    fn from(error: RegistryError) -> Self {
+        let words = error.to_string();
+        match error {
+            RegistryError::Value { .. } => Self::BadQuestion(words),
+            RegistryError::NoSuchKey(_) | RegistryError::NoSuchTenant(_) => Self::NotFound(words),
+            RegistryError::TenantExists(_) | RegistryError::NotRotatable(_) => {
+                Self::Conflict(words)
+            }
+            RegistryError::Sqlite { .. }
+            | RegistryError::NewerSchema { .. }
+            | RegistryError::Stored(_)
+            | RegistryError::NoRandomness => Self::Failed(words),
+        }
+    }
+}
+
+/// Whose calls are shown, and how much of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Of this tenant alone.
+    pub tenant: Option<TenantId>,
+    /// Without users and sessions.
+    pub without_people: bool,
+}
+
+/// Work with the registry.
+pub type Work<'a> = &'a mut (dyn FnMut(Office<'_>) -> Result<Done, PageError> + Send);
 
 /// The pages. Everything but `readiness` may block on files: it runs on a blocking thread.
 pub trait Pages: Send + Sync + 'static {
@@ -56,17 +93,23 @@ pub trait Pages: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the question is wrong or the ledger cannot be read.
-    fn report(&self, query: &str) -> Result<Vec<u8>, PageError>;
+    fn report(&self, query: &str, view: &View) -> Result<Vec<u8>, PageError>;
 
     /// `/api/v1/calls/{id}` as JSON.
     ///
     /// # Errors
     /// When there is no such call or the ledger cannot be read.
-    fn call(&self, id: CallId) -> Result<Vec<u8>, PageError>;
+    fn call(&self, id: CallId, view: &View) -> Result<Vec<u8>, PageError>;
 
     /// `/api/v1/live` as JSON.
     ///
     /// # Errors
     /// When it cannot be written.
-    fn live(&self) -> Result<Vec<u8>, PageError>;
+    fn live(&self, view: &View) -> Result<Vec<u8>, PageError>;
+
+    /// Does that work with the registry. What it changed is in force for calls when this returns.
+    ///
+    /// # Errors
+    /// Those of the work, or when the registry cannot be read again.
+    fn office(&self, work: Work<'_>) -> Result<Done, PageError>;
 }

@@ -2,17 +2,33 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::domain::Secret;
+use super::Role;
+use crate::domain::{Secret, TenantId};
 
 /// The admin listener and who may use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// The bearer token for everything but health; required off loopback.
+    /// The admin's bearer token; off loopback it or one of `tokens` is required.
     pub token: Option<Secret>,
     /// A bearer token that opens `/metrics` only; absent: `token` does.
     pub metrics_token: Option<Secret>,
+    /// Further tokens, each with what it may do.
+    pub tokens: Vec<TokenSettings>,
+}
+
+/// A bearer token of a person or a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Its name: the audit log has it.
+    pub name: String,
+    /// The token; the configuration is refused without.
+    pub token: Option<Secret>,
+    /// What it may do.
+    pub role: Role,
+    /// Whose team lead it is.
+    pub tenant: Option<TenantId>,
 }
 
 impl Default for Settings {
@@ -21,6 +37,7 @@ impl Default for Settings {
             listen: (Ipv4Addr::LOCALHOST, 8081).into(),
             token: None,
             metrics_token: None,
+            tokens: Vec::new(),
         }
     }
 }

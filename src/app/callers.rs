@@ -1,14 +1,15 @@
-//! The thread that follows the registry: a change made by a command is in force within a second,
-//! and when keys were used is written down now and then.
+//! The registry of the running proxy: what the admin listener changes is in force at once, what a
+//! command changes within a second, and when keys were used is written down now and then.
 
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::keyring::{master_keys, open_registry};
+use super::keyring::{client_url, master_keys, open_registry};
+use crate::admin::{Done, Office, PageError, Work};
 use crate::config::Settings;
 use crate::domain::Timestamp;
 use crate::proxy::Gates;
@@ -19,6 +20,7 @@ use crate::telemetry::KnownNames;
 pub(super) struct Known {
     registry: Registry,
     masters: MasterKeys,
+    endpoint_url: String,
 }
 
 impl Known {
@@ -27,7 +29,67 @@ impl Known {
         let registry = open_registry(settings)?;
         let masters = master_keys(settings)?;
         let callers = registry.load(masters.clone()).context("load the callers")?;
-        Ok((Self { registry, masters }, callers))
+        let known = Self {
+            registry,
+            masters,
+            endpoint_url: client_url(settings),
+        };
+        Ok((known, callers))
+    }
+}
+
+/// Everybody we know: changed by the admin listener, followed by a thread. One at a time, so that an
+/// older snapshot never takes the place of a newer one.
+pub(super) struct Roster {
+    known: Mutex<Known>,
+    gates: Arc<Gates>,
+}
+
+impl Roster {
+    /// Does work with the registry; what it changed is in force for calls when this returns.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// Those of the work. A change that was written and cannot be read again is an error too: it
+    /// will be in force once it can.
+    pub(super) fn work(&self, work: Work<'_>) -> Result<Done, PageError> {
+        let mut known = self.lock();
+        let Known {
+            registry,
+            masters,
+            endpoint_url,
+        } = &mut *known;
+        let done = work(Office {
+            registry,
+            masters,
+            endpoint_url,
+            now: self.gates.clock.now(),
+        })?;
+        self.reload_if_changed(&known)?;
+        Ok(done)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reload_if_changed(&self, known: &Known) -> Result<(), RegistryError> {
+        let current = self.gates.callers.load_full();
+        if known.registry.generation()? == current.generation() {
+            return Ok(());
+        }
+        let newer = known.registry.load(known.masters.clone())?;
+        newer.take_uses_of(&current);
+        let (keys, generation) = (newer.len(), newer.generation());
+        self.gates.metrics.know(&names(&newer));
+        self.gates.callers.store(Arc::new(newer));
+        tracing::info!(
+            event = "callers_reloaded",
+            keys,
+            generation,
+            "the registry changed"
+        );
+        Ok(())
     }
 }
 
@@ -39,15 +101,17 @@ pub(super) struct CallersThread {
 
 impl CallersThread {
     /// Starts to follow.
-    pub(super) fn start(known: Known, gates: Arc<Gates>) -> anyhow::Result<Self> {
-        let Known { registry, masters } = known;
+    pub(super) fn start(known: Known, gates: &Arc<Gates>) -> anyhow::Result<(Arc<Roster>, Self)> {
         gates.metrics.know(&names(&gates.callers.load()));
+        let roster = Arc::new(Roster {
+            known: Mutex::new(known),
+            gates: Arc::clone(gates),
+        });
+        let shared = Arc::clone(&roster);
         let (stop, stopped) = sync_channel::<()>(0);
         let mut follower = Follower {
-            registry,
-            masters,
             noted_until: gates.clock.now(),
-            gates,
+            roster: shared,
             last_noted: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("callers".to_owned());
@@ -57,10 +121,11 @@ impl CallersThread {
             }
             follower.note_uses();
         });
-        Ok(Self {
+        let following = Self {
             stop: Some(stop),
             thread: Some(thread.context("start the callers thread")?),
-        })
+        };
+        Ok((roster, following))
     }
 }
 
@@ -91,9 +156,7 @@ fn names(callers: &Callers) -> KnownNames {
 }
 
 struct Follower {
-    registry: Registry,
-    masters: MasterKeys,
-    gates: Arc<Gates>,
+    roster: Arc<Roster>,
     noted_until: Timestamp,
     last_noted: Instant,
 }
@@ -101,7 +164,7 @@ struct Follower {
 impl Follower {
     /// While the file cannot be read, the callers known so far stay as they are.
     fn look(&mut self) {
-        if let Err(error) = self.reload_if_changed() {
+        if let Err(error) = self.roster.reload_if_changed(&self.roster.lock()) {
             tracing::error!(event = "callers_not_read", %error, "the registry cannot be read");
         }
         if self.last_noted.elapsed() >= NOTE_INTERVAL {
@@ -109,33 +172,16 @@ impl Follower {
         }
     }
 
-    fn reload_if_changed(&self) -> Result<(), RegistryError> {
-        let current = self.gates.callers.load_full();
-        if self.registry.generation()? == current.generation() {
-            return Ok(());
-        }
-        let newer = self.registry.load(self.masters.clone())?;
-        newer.take_uses_of(&current);
-        let (keys, generation) = (newer.len(), newer.generation());
-        self.gates.metrics.know(&names(&newer));
-        self.gates.callers.store(Arc::new(newer));
-        tracing::info!(
-            event = "callers_reloaded",
-            keys,
-            generation,
-            "the registry changed"
-        );
-        Ok(())
-    }
-
     fn note_uses(&mut self) {
-        let until = self.gates.clock.now();
-        let uses = self.gates.callers.load().used_since(self.noted_until);
+        let gates = &self.roster.gates;
+        let until = gates.clock.now();
+        let uses = gates.callers.load().used_since(self.noted_until);
         self.last_noted = Instant::now();
         if uses.is_empty() {
             return;
         }
-        match self.registry.note_uses(&uses) {
+        let noted = self.roster.lock().registry.note_uses(&uses);
+        match noted {
             // A call that noted its use while we read is read again next time.
             Ok(()) => self.noted_until = Timestamp::from_unix_ms(until.unix_ms() - OVERLAP_MS),
             Err(error) => {

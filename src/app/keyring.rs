@@ -45,6 +45,27 @@ pub fn master_keys(settings: &Settings) -> anyhow::Result<MasterKeys> {
     MasterKeys::parse(&text).with_context(|| format!("read {}", file.display()))
 }
 
+/// The URL that clients reach this proxy by, as well as the settings tell it.
+pub fn client_url(settings: &Settings) -> String {
+    let listener = &settings.listener;
+    let scheme = if listener.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let prefix = settings.identity.external_path_prefix.as_deref();
+    let prefix = prefix.unwrap_or_default();
+    let name = settings.identity.external_names.first().cloned();
+    let name = name.unwrap_or_else(|| {
+        if listener.listen.ip().is_unspecified() {
+            format!("PROXY:{}", listener.listen.port())
+        } else {
+            listener.listen.to_string()
+        }
+    });
+    format!("{scheme}://{name}{prefix}")
+}
+
 /// Written beside and linked into place, so that two programs that start at once end with one
 /// key, whole.
 fn generate(file: &Path) -> anyhow::Result<()> {

@@ -22,5 +22,5 @@ mod tls;
 mod worker;
 
 pub use follow::Load;
-pub use keyring::{master_keys, open_registry};
+pub use keyring::{client_url, master_keys, open_registry};
 pub use server::Server;

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::callers::Roster;
 use super::sums::NewestSums;
-use crate::admin::{Check, PageError, Pages, State};
+use crate::admin::{Check, Done, PageError, Pages, State, View, Work};
 use crate::domain::{CallId, Clock as _, SystemClock, Timestamp};
 use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
 use crate::proxy::{Gates, LiveCall};
@@ -20,6 +21,7 @@ pub(super) struct ProxyPages {
     pub(super) sums: NewestSums,
     pub(super) waiting: Arc<AtomicU64>,
     pub(super) ledger_directory: PathBuf,
+    pub(super) roster: Arc<Roster>,
 }
 
 impl Pages for ProxyPages {
@@ -65,31 +67,42 @@ impl Pages for ProxyPages {
         rendered.map_err(|error| PageError::Failed(error.to_string()))
     }
 
-    fn report(&self, query: &str) -> Result<Vec<u8>, PageError> {
+    fn report(&self, query: &str, view: &View) -> Result<Vec<u8>, PageError> {
         let (by, span) = question(query, SystemClock.now())?;
-        let summary = self.reader()?.summary(&by, span).map_err(failed)?;
+        let of = view.tenant.as_ref();
+        let summary = self.reader()?.summary_of(of, &by, span).map_err(failed)?;
         to_json(&Report::new(&by, span, summary))
     }
 
-    fn call(&self, id: CallId) -> Result<Vec<u8>, PageError> {
-        let call = self.reader()?.call(id).map_err(|error| {
+    fn call(&self, id: CallId, view: &View) -> Result<Vec<u8>, PageError> {
+        let found = self.reader()?.call_of(view.tenant.as_ref(), id);
+        let mut call = found.map_err(|error| {
             if matches!(error, LedgerError::NoSuchCall(_)) {
                 PageError::NotFound(error.to_string())
             } else {
                 failed(error)
             }
         })?;
+        if view.without_people {
+            call.caller.user = None;
+            call.caller.session = None;
+        }
         to_json(&call)
     }
 
-    fn live(&self) -> Result<Vec<u8>, PageError> {
+    fn live(&self, view: &View) -> Result<Vec<u8>, PageError> {
         let now = self.gates.clock.now();
-        let (open, calls) = self.gates.open_set.list(LIVE_MAX);
+        let of = view.tenant.as_ref();
+        let (open, calls) = self.gates.open_set.list(LIVE_MAX, of);
         let calls: Vec<_> = calls
             .iter()
             .map(|(id, call)| live(*id, call, now))
             .collect();
         to_json(&serde_json::json!({ "open": open, "calls": calls }))
+    }
+
+    fn office(&self, work: Work<'_>) -> Result<Done, PageError> {
+        self.roster.work(work)
     }
 }
 

@@ -117,7 +117,7 @@ impl Server {
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
         let directory = settings.ledger.directory.clone();
         let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
-        let callers_thread = CallersThread::start(known, Arc::clone(&gates))?;
+        let (roster, callers_thread) = CallersThread::start(known, &gates)?;
         let settler = Settler {
             ledger,
             open_calls,
@@ -138,6 +138,7 @@ impl Server {
             sums: Arc::clone(&sums_thread.newest),
             waiting,
             ledger_directory: settings.ledger.directory.clone(),
+            roster,
         });
         let (admin_address, admin_stop) =
             start_admin(&settings.admin, Arc::clone(&pages), &mut tasks).await?;

@@ -87,7 +87,7 @@ impl Greeting {
         Self {
             proven: settings.identity.mode == Mode::Proven,
             tls: settings.listener.tls.is_some(),
-            admin_token: settings.admin.token.is_some(),
+            admin_token: settings.admin.token.is_some() || !settings.admin.tokens.is_empty(),
             power_loss,
         }
     }

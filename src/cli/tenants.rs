@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::keys::{ApplyArgs, Desk, Format, Kinds, Place, apply, print};
 use super::output::{Table, say};
 use crate::domain::TenantId;
+use crate::registry::ListedTenant;
 
 /// Tenants: teams that pay
 #[derive(Debug, Args)]
@@ -74,34 +74,23 @@ pub(super) fn run(args: &TenantsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let desk = match Desk::open(&args.place)? {
+    let mut desk = match Desk::open(&args.place)? {
         Ok(desk) => desk,
         Err(code) => return Ok(code),
     };
     let mut table = Table::new(&["TENANT", "STATE", "OWNER", "COST CENTRE", "CONTACT"]);
     let mut objects = Vec::new();
-    let active = desk.registry.tenants()?;
-    let active = active.iter().map(|tenant| tenant.is_active(desk.now));
-    for ((name, document, suspended_at), active) in
-        desk.registry.tenant_documents()?.into_iter().zip(active)
-    {
-        let state = match (active, suspended_at) {
-            (true, _) => "active",
-            (false, Some(_)) => "suspended",
-            (false, None) => "outside its dates",
-        };
+    for (name, document, suspended_at) in desk.registrar.tenants()? {
         let cell = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let listed = ListedTenant::new(&name, document, suspended_at, desk.now)?;
         table.push(vec![
-            name.to_string(),
-            state.to_owned(),
-            cell(&document.owner),
-            cell(&document.cost_centre),
-            cell(&document.contact),
+            listed.tenant.clone(),
+            listed.state.clone(),
+            cell(&listed.described.owner),
+            cell(&listed.described.cost_centre),
+            cell(&listed.described.contact),
         ]);
-        objects.push(json!({
-            "tenant": name.as_str(), "state": state,
-            "suspended_at": suspended_at.map(|at| at.to_string()), "described": document,
-        }));
+        objects.push(serde_json::to_value(listed)?);
     }
     print(args.format, &table, objects)
 }
@@ -111,8 +100,7 @@ fn rename(args: &RenameArgs) -> anyhow::Result<ExitCode> {
         Ok(desk) => desk,
         Err(code) => return Ok(code),
     };
-    desk.registry
-        .rename_tenant(&args.old, &args.new, &desk.actor, desk.now)?;
+    desk.registrar.rename(&args.old, &args.new)?;
     say(&format!("{} is {} from now on", args.old, args.new));
     Ok(ExitCode::SUCCESS)
 }
@@ -122,8 +110,7 @@ fn suspend(args: &SuspendArgs, suspended: bool) -> anyhow::Result<ExitCode> {
         Ok(desk) => desk,
         Err(code) => return Ok(code),
     };
-    desk.registry
-        .suspend_tenant(&args.tenant, suspended, &desk.actor, desk.now)?;
+    desk.registrar.suspend(&args.tenant, suspended)?;
     let word = if suspended {
         "suspended"
     } else {

@@ -11,6 +11,7 @@ use super::check_proofs;
 use super::field::Field;
 use super::problem::Problem;
 use super::settings::Settings;
+use crate::admin::Role;
 use crate::domain::{Region, Secret};
 use crate::identity::Mode;
 use crate::registry::MasterKeys;
@@ -21,6 +22,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
     let rules = [
         proof_of_callers,
         admin_token,
+        admin_tokens,
         one_address_each,
         trusted_networks,
         proxy_protocol,
@@ -64,7 +66,8 @@ fn proof_of_callers(settings: &Settings) -> Vec<Problem> {
 
 fn admin_token(settings: &Settings) -> Vec<Problem> {
     let admin = &settings.admin;
-    let is_open = !is_loopback(admin.listen.ip()) && admin.token.is_none();
+    let lacks_token = admin.token.is_none() && admin.tokens.is_empty();
+    let is_open = !is_loopback(admin.listen.ip()) && lacks_token;
     one(is_open, || {
         Problem::new(
             "admin.token",
@@ -75,6 +78,39 @@ fn admin_token(settings: &Settings) -> Vec<Problem> {
             "set admin.token_file or admin.token, or listen on 127.0.0.1 or [::1]",
         )
     })
+}
+
+/// A named token needs a text of its own, and a team lead needs a team.
+fn admin_tokens(settings: &Settings) -> Vec<Problem> {
+    let admin = &settings.admin;
+    let unnamed = [admin.token.as_ref(), admin.metrics_token.as_ref()];
+    let mut seen: Vec<&Secret> = unnamed.into_iter().flatten().collect();
+    let mut problems = Vec::new();
+    for named in &admin.tokens {
+        let mut report = |key: &str, what: &str, mend: &str| {
+            let path = format!("admin.tokens.{}.{key}", named.name);
+            problems.push(Problem::new(&path, what, mend));
+        };
+        match &named.token {
+            None => report("token", "it has no token", "set token_file or token"),
+            Some(token) if seen.contains(&token) => {
+                report("token", "another login has the same", "draw one of its own");
+            }
+            Some(token) => seen.push(token),
+        }
+        match (named.role, &named.tenant) {
+            (Role::TeamLead, None) => {
+                report("tenant", "a team lead of no team", "name the tenant");
+            }
+            (Role::Viewer | Role::Finance | Role::Admin, Some(_)) => report(
+                "tenant",
+                "this role is not of one tenant, and would see them all",
+                "remove it, or set role = \"team-lead\"",
+            ),
+            (Role::TeamLead, Some(_)) | (Role::Viewer | Role::Finance | Role::Admin, None) => {}
+        }
+    }
+    problems
 }
 
 fn one_address_each(settings: &Settings) -> Vec<Problem> {

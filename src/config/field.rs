@@ -166,13 +166,13 @@ text!(
     ToString::to_string
 );
 text!(
-    ApplicationId,
+    TenantId,
     "a name of 1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
     |text| Self::new(text).ok(),
     ToString::to_string
 );
 text!(
-    TenantId,
+    ApplicationId,
     "a name of 1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
     |text| Self::new(text).ok(),
     ToString::to_string

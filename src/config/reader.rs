@@ -399,6 +399,7 @@ mod tests {
         for (table, key) in [
             ("admin", "token_file"),
             ("admin", "metrics_token_file"),
+            ("admin.tokens.ci", "token_file"),
             ("identity", "pseudonym_key_file"),
             ("identity.issuers.cluster", "jwks_file"),
             ("keys", "master_key_file"),

@@ -10,6 +10,7 @@ use super::form::{Form, Named};
 use super::proofs;
 use super::proxy_choice::ProxyChoice;
 use super::settings::Settings;
+use crate::admin::{Role, TokenSettings};
 use crate::domain::{Secret, TenantId};
 use crate::identity::TenantSettings;
 use crate::proxy::{ClientCertificates, ListenerSettings, TlsClientSettings, TlsSettings};
@@ -116,6 +117,11 @@ fn admin<F: Form>(form: &mut F, s: &mut admin::Settings) {
     form.value("listen", &mut s.listen);
     form.secret("token", &mut s.token);
     form.secret("metrics_token", &mut s.metrics_token);
+    form.named_tables("tokens", &mut s.tokens, |form, token| {
+        form.secret("token", &mut token.token);
+        form.value("role", &mut token.role);
+        form.optional("tenant", &mut token.tenant);
+    });
 }
 
 fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
@@ -168,6 +174,25 @@ fn aliases<F: Form>(form: &mut F, kind: &str, names: &mut Vec<HeaderName>) {
     let mut aliases = names.split_off(names.len().min(1));
     form.list(kind, &mut aliases);
     names.append(&mut aliases);
+}
+
+impl Named for TokenSettings {
+    const EXPECTED: &'static str = "1 to 64 letters, digits or . _ -";
+
+    fn named(name: &str) -> Option<Self> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let named = (1..=64).contains(&name.len()) && name.chars().all(fits);
+        named.then(|| Self {
+            name: name.to_owned(),
+            token: None,
+            role: Role::default(),
+            tenant: None,
+        })
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl Named for TenantSettings {

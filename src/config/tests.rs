@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Problem, Settings, explain, load, parse};
+use crate::admin::Role;
 use crate::domain::Keyword;
 use crate::identity::{IdentityUnknown, UserPolicy};
 use crate::ledger::Durability;
@@ -677,6 +678,7 @@ fn the_explanation_reads_back_as_the_same_settings() {
 fn the_explanation_masks_secrets() {
     let read = settings(
         "[admin]\ntoken = \"s3cret1\"\nmetrics_token = \"s3cret2\"\n\
+         [admin.tokens.a]\ntoken = \"s3cret9\"\n\
          [identity]\npseudonym_key = \"s3cret3\"\n\
          [upstream]\nproxy = \"http://user:s3cret4@proxy.example:1\"\n\
          [upstream.credentials]\naccess_key_id = \"AKIDEXAMPLE\"\nsecret_access_key = \"s3cret5\"\n\
@@ -692,6 +694,38 @@ fn the_explanation_masks_secrets() {
     assert!(
         shown.contains("proxy = \"http://***@proxy.example:1\"\n"),
         "{shown}"
+    );
+}
+
+#[test]
+fn a_login_has_a_token_of_its_own_and_a_team_lead_has_a_team() {
+    let token = |lines: &str| format!("[admin.tokens.ci]\n{lines}");
+    let read = settings(&token(
+        "token = \"t\"\nrole = \"team-lead\"\ntenant = \"acme\"",
+    ));
+    let [ci] = read.admin.tokens.as_slice() else {
+        panic!("one token");
+    };
+    assert_eq!((ci.name.as_str(), ci.role), ("ci", Role::TeamLead));
+    assert_eq!(
+        settings(&token("token = \"t\"")).admin.tokens[0].role,
+        Role::Viewer
+    );
+    settings("[admin]\nlisten = \"0.0.0.0:8081\"\n[admin.tokens.a]\ntoken = \"t\"");
+    check(
+        &token("role = \"admin\""),
+        "admin.tokens.ci.token",
+        "set token_file or token",
+    );
+    let lead = token("token = \"t\"\nrole = \"team-lead\"");
+    check(&lead, "admin.tokens.ci.tenant", "name the tenant");
+    let viewer = token("token = \"t\"\ntenant = \"acme\"");
+    check(&viewer, "admin.tokens.ci.tenant", "would see them all");
+    let twice = format!("[admin]\ntoken = \"t\"\n{}", token("token = \"t\""));
+    check(
+        &twice,
+        "admin.tokens.ci.token",
+        "another login has the same",
     );
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use super::{LedgerError, Span, StoredCall, ledger_file, stored_call};
-use crate::domain::{CallId, Dimension, Usd};
+use crate::domain::{CallId, Dimension, TenantId, Usd};
 
 /// The ledger, open for reading.
 #[derive(Debug)]
@@ -50,10 +50,23 @@ impl LedgerReader {
     /// # Errors
     /// When SQLite refuses, or a sum of tokens passes 63 bits.
     pub fn summary(&self, by: &[GroupBy], span: Span) -> Result<Summary, LedgerError> {
+        self.summary_of(None, by, span)
+    }
+
+    /// The same of one tenant's calls, where one is named.
+    ///
+    /// # Errors
+    /// As of [`Self::summary`].
+    pub fn summary_of(
+        &self,
+        of: Option<&TenantId>,
+        by: &[GroupBy],
+        span: Span,
+    ) -> Result<Summary, LedgerError> {
         let read = || {
             let snapshot = self.connection.unchecked_transaction()?;
-            let groups = groups(&snapshot, by, span)?;
-            let catalogues = catalogues(&snapshot, span)?;
+            let groups = groups(&snapshot, of, by, span)?;
+            let catalogues = catalogues(&snapshot, of, span)?;
             snapshot.finish()?;
             Ok(Summary { groups, catalogues })
         };
@@ -65,10 +78,23 @@ impl LedgerReader {
     /// # Errors
     /// When the ledger has no such call, or cannot be read.
     pub fn call(&self, call_id: CallId) -> Result<StoredCall, LedgerError> {
-        let sql = "SELECT * FROM entries WHERE call_id = ?1";
-        let found = self
-            .connection
-            .query_row(sql, [call_id.to_string()], stored_call::read);
+        self.call_of(None, call_id)
+    }
+
+    /// The same where it is one of that tenant's: another's is as if it were not there.
+    ///
+    /// # Errors
+    /// As of [`Self::call`].
+    pub fn call_of(
+        &self,
+        of: Option<&TenantId>,
+        call_id: CallId,
+    ) -> Result<StoredCall, LedgerError> {
+        let sql = "SELECT * FROM entries WHERE call_id = ?1 AND (?2 IS NULL OR tenant = ?2)";
+        let id = call_id.to_string();
+        let found =
+            self.connection
+                .query_row(sql, (id, of.map(TenantId::as_str)), stored_call::read);
         let found = found.optional();
         found
             .map_err(LedgerError::sqlite("read a call"))?
@@ -243,11 +269,12 @@ impl Sums {
 
 fn groups(
     connection: &Connection,
+    of: Option<&TenantId>,
     by: &[GroupBy],
     span: Span,
 ) -> Result<Vec<Group>, rusqlite::Error> {
     let mut statement = connection.prepare(&group_sql(by))?;
-    let rows = statement.query_map(bounds(span), |row| {
+    let rows = statement.query_map(asked(of, span), |row| {
         let key: Result<_, _> = (0..by.len()).map(|column| row.get(column)).collect();
         Ok(Group {
             key: key?,
@@ -266,20 +293,27 @@ fn group_sql(by: &[GroupBy]) -> String {
     } else {
         format!("GROUP BY {}", numbers.join(", "))
     };
-    format!("SELECT {keys}{SUMS} FROM entries WHERE opened_at >= ? AND opened_at < ? {group}")
+    format!("SELECT {keys}{SUMS} FROM entries WHERE {ASKED} {group}")
 }
 
-fn catalogues(connection: &Connection, span: Span) -> Result<Vec<String>, rusqlite::Error> {
-    let sql = "SELECT DISTINCT catalogue FROM entries \
-               WHERE opened_at >= ? AND opened_at < ? ORDER BY 1";
-    let mut statement = connection.prepare(sql)?;
-    let rows = statement.query_map(bounds(span), |row| row.get(0))?;
+fn catalogues(
+    connection: &Connection,
+    of: Option<&TenantId>,
+    span: Span,
+) -> Result<Vec<String>, rusqlite::Error> {
+    let sql = format!("SELECT DISTINCT catalogue FROM entries WHERE {ASKED} ORDER BY 1");
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(asked(of, span), |row| row.get(0))?;
     rows.collect()
 }
 
-const fn bounds(span: Span) -> [i64; 2] {
-    [span.from.unix_ms(), span.to.unix_ms()]
+/// The values of [`ASKED`].
+fn asked(of: Option<&TenantId>, span: Span) -> (i64, i64, Option<&str>) {
+    let (from, to) = (span.from.unix_ms(), span.to.unix_ms());
+    (from, to, of.map(TenantId::as_str))
 }
+
+const ASKED: &str = "opened_at >= ?1 AND opened_at < ?2 AND (?3 IS NULL OR tenant = ?3)";
 
 const SUMS: &str = "
     count(*) AS calls,
@@ -404,6 +438,28 @@ mod tests {
             assert_eq!((total.calls, total.cost.femto()), (20, 210), "{by}");
             assert_eq!(by.name().parse(), Ok(by));
         }
+    }
+
+    #[test]
+    fn one_tenant_sees_its_own_calls_and_no_others() {
+        let entries = [0, 1, 1].map(|tenant| entry_of((tenant, 0, Some(7), 5, false)));
+        let (_directory, _ledger, reader) = ledger_of(&entries);
+        let tenant = |name: &str| TenantId::new(name).unwrap();
+        for by in GroupBy::ALL {
+            let found = reader.summary_of(Some(&tenant("t1")), &[by], days(0, 1));
+            let groups = found.unwrap().groups;
+            assert_eq!(
+                groups.iter().map(|group| group.sums.calls).sum::<u64>(),
+                2,
+                "{by}"
+            );
+        }
+        let nobody = reader.summary_of(Some(&tenant("t")), &[], days(0, 1));
+        assert_eq!(nobody.unwrap(), Summary::default());
+        let id = entries[0].call_id;
+        assert!(reader.call_of(Some(&tenant("t0")), id).is_ok());
+        let hidden = reader.call_of(Some(&tenant("t1")), id);
+        assert!(matches!(hidden, Err(LedgerError::NoSuchCall(_))));
     }
 
     #[test]

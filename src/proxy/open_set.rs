@@ -53,9 +53,11 @@ impl OpenSet {
         self.calls.iter().map(|call| call.opened_at).min()
     }
 
-    /// How many calls are open, and the oldest of them, at most `most`.
-    pub fn list(&self, most: usize) -> (usize, Vec<(CallId, LiveCall)>) {
-        let calls = self.calls.iter();
+    /// How many calls are open, and the oldest of them, at most `most`; of one tenant where it is
+    /// named.
+    pub fn list(&self, most: usize, of: Option<&TenantId>) -> (usize, Vec<(CallId, LiveCall)>) {
+        let is_asked_for = |tenant: &TenantId| of.is_none_or(|of| of == tenant);
+        let calls = self.calls.iter().filter(|call| is_asked_for(&call.tenant));
         let mut calls: Vec<_> = calls.map(|call| (*call.key(), call.clone())).collect();
         let open = calls.len();
         calls.sort_by_key(|(id, call)| (call.opened_at, *id));

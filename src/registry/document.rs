@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::error::RegistryError;
+use super::id::KeyKind;
+use super::key::NewKey;
 use super::policy::{Enforcement, Policy};
 use super::settings::OnContradiction;
 use super::tenant::Tenant;
@@ -94,6 +96,65 @@ pub struct KeyDocument {
     pub expires: Option<String>,
     /// What it may do.
     pub policy: PolicyDocument,
+}
+
+/// A key to be made, as the admin API takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewKeyDocument {
+    /// Whose; a tenant that is not there yet is added.
+    pub tenant: String,
+    /// `pair`, which it is when absent, or `token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// A name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it stops working: RFC 3339 or a date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// What it may do.
+    pub policy: PolicyDocument,
+}
+
+impl NewKeyDocument {
+    /// As that key would be asked for.
+    pub fn new(key: &NewKey) -> Self {
+        Self {
+            tenant: key.tenant.to_string(),
+            kind: Some(key.kind.name().to_owned()),
+            name: key.name.clone(),
+            expires: key.expires_at.map(|at| at.to_string()),
+            policy: key.policy.clone(),
+        }
+    }
+
+    /// The key it asks for.
+    ///
+    /// # Errors
+    /// At the first text that does not fit, with its path.
+    pub fn check(self) -> Result<NewKey, RegistryError> {
+        self.policy.check()?;
+        let kind = self.kind.as_deref().unwrap_or("pair");
+        let kind = KeyKind::from_name(kind)
+            .filter(|kind| *kind != KeyKind::Session)
+            .ok_or_else(|| RegistryError::value("kind", kind, "expected pair or token"))?;
+        let printable = |name: &String| name.len() <= 128 && !name.contains(char::is_control);
+        if let Some(name) = self.name.as_ref().filter(|name| !printable(name)) {
+            let shown: String = name.escape_debug().take(128).collect();
+            let why = "expected up to 128 bytes without control characters";
+            return Err(RegistryError::value("name", &shown, why));
+        }
+        let tenant = one("tenant", Some(&self.tenant))?;
+        let missing = || RegistryError::value("tenant", "", "expected a name");
+        Ok(NewKey {
+            tenant: tenant.ok_or_else(missing)?,
+            kind,
+            name: self.name,
+            expires_at: one("expires", self.expires.as_ref())?,
+            policy: self.policy,
+        })
+    }
 }
 
 impl PolicyDocument {

@@ -41,6 +41,17 @@ pub enum Standing {
     Revoked,
 }
 
+impl Standing {
+    /// `good`, `expired` or `revoked`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 impl Key {
     /// Whether it works at that instant.
     pub fn standing(&self, now: Timestamp) -> Standing {

@@ -10,12 +10,11 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::create::Shown;
-use super::{Desk, Place, When};
+use super::registrar::{Described, Handed};
+use super::{Desk, Place, Registrar, When};
 use crate::cli::output::say;
-use crate::domain::{Keyword as _, TenantId};
-use crate::registry::{
-    Issued, KeyDocument, KeyKind, KeyRecord, NewKey, Registry, Standing, TenantDocument,
-};
+use crate::domain::TenantId;
+use crate::registry::{KeyDocument, KeyKind, KeyRecord, NewKey, Standing, Tenant, TenantDocument};
 
 /// Brings tenants and keys to what files describe; what is so already stays untouched
 ///
@@ -94,32 +93,33 @@ pub(in crate::cli) fn run(args: &ApplyArgs, kinds: Kinds) -> anyhow::Result<Exit
         Ok(desk) => desk,
         Err(code) => return Ok(code),
     };
-    let steps = steps(&wanted, &desk, args.prune && kinds == Kinds::All)?;
+    let steps = steps(&wanted, &mut desk, args.prune && kinds == Kinds::All)?;
     if steps.is_empty() {
         say("nothing to do: everything is as the files say");
     }
-    let mut issued = Vec::new();
+    let mut handed = Vec::new();
     for step in &steps {
         say(&step.described(args.dry_run));
         if !args.dry_run {
-            issued.extend(step.take(&mut desk)?);
+            handed.extend(step.take(&mut *desk.registrar)?);
         }
     }
-    for key in &issued {
-        args.shown.print(key, &desk.settings)?;
+    for key in &handed {
+        args.shown.print(key)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What is to be done, after every problem has been looked for.
-fn steps(wanted: &Wanted, desk: &Desk, prune: bool) -> anyhow::Result<Vec<Step>> {
+fn steps(wanted: &Wanted, desk: &mut Desk, prune: bool) -> anyhow::Result<Vec<Step>> {
+    let tenants = desk.registrar.tenants()?;
     let mut problems = Vec::new();
     let mut steps = Vec::new();
     for (name, document) in &wanted.tenants {
         let tenant = TenantId::new(name).map_err(anyhow::Error::from);
         let checked = tenant.and_then(|tenant| {
             let wanted = document.check(&tenant)?;
-            let differs = differs(&desk.registry, &wanted)?;
+            let differs = differs(&tenants, &wanted)?;
             Ok(differs.then(|| Step::Tenant(tenant, Box::new(document.clone()))))
         });
         match checked {
@@ -127,7 +127,7 @@ fn steps(wanted: &Wanted, desk: &Desk, prune: bool) -> anyhow::Result<Vec<Step>>
             Err(cause) => problems.push(format!("tenants.{name}: {cause:#}")),
         }
     }
-    let known = desk.registry.keys(None)?;
+    let known = desk.registrar.keys(None)?;
     for (name, document) in &wanted.keys {
         match key_step(name, document, &known, desk) {
             Ok(step) => steps.extend(step),
@@ -146,17 +146,10 @@ fn steps(wanted: &Wanted, desk: &Desk, prune: bool) -> anyhow::Result<Vec<Step>>
     Ok(steps)
 }
 
-fn differs(registry: &Registry, wanted: &crate::registry::Tenant) -> anyhow::Result<bool> {
-    let known = registry.tenants()?;
-    let known = known.into_iter().find(|known| known.name == wanted.name);
-    Ok(known.is_none_or(|known| {
-        let suspended_at = known.suspended_at;
-        let wanted = crate::registry::Tenant {
-            suspended_at,
-            ..wanted.clone()
-        };
-        known != wanted
-    }))
+fn differs(known: &[Described], wanted: &Tenant) -> anyhow::Result<bool> {
+    let known = known.iter().find(|(name, ..)| *name == wanted.name);
+    let same = known.map(|(name, document, _)| document.check(name));
+    Ok(same.transpose()?.as_ref() != Some(wanted))
 }
 
 fn key_step(
@@ -222,27 +215,16 @@ impl Step {
         }
     }
 
-    fn take(&self, desk: &mut Desk) -> anyhow::Result<Option<Issued>> {
-        let masters = desk.masters()?;
-        let Desk {
-            registry,
-            actor,
-            now,
-            ..
-        } = desk;
+    fn take(&self, registrar: &mut dyn Registrar) -> anyhow::Result<Option<Handed>> {
         match self {
-            Self::Tenant(name, document) => {
-                let act = registry.put_tenant(name, document, actor, *now)?;
-                let act = act.map_or("unchanged", |act| act.name());
-                tracing::debug!(act, "tenant written");
-            }
-            Self::Create(new) => return Ok(Some(registry.create_key(new, &masters, actor, *now)?)),
+            Self::Tenant(name, document) => registrar.put_tenant(name, document)?,
+            Self::Create(new) => return Ok(Some(registrar.create(new)?)),
             Self::Policy(changed) => {
                 let (key, document) = &**changed;
-                registry.set_key_policy(key.id, &document.policy, actor, *now)?;
+                registrar.set_policy(key.id, &document.policy)?;
             }
             Self::Revoke(key) => {
-                registry.revoke_key(key.id, actor, *now)?;
+                registrar.revoke(key.id)?;
             }
         }
         Ok(None)

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::lines::Lines;
+use super::registrar::Handed;
 use super::{Desk, Place, When};
 use crate::cli::output::printing;
-use crate::config::Settings;
 use crate::domain::TenantId;
-use crate::registry::{Issued, KeyKind, NewKey, PolicyDocument};
+use crate::registry::{KeyKind, NewKey, PolicyDocument};
 
 /// Issues a key to a team and prints what to set for which SDK; its secret is shown this once
 ///
@@ -124,40 +124,20 @@ impl Shown {
     ///
     /// # Errors
     /// When the output cannot be written.
-    pub(super) fn print(&self, issued: &Issued, settings: &Settings) -> anyhow::Result<ExitCode> {
-        let url = self.url.clone().unwrap_or_else(|| url(settings));
-        let lines = Lines::new(issued, &url);
+    pub(super) fn print(&self, handed: &Handed) -> anyhow::Result<ExitCode> {
+        let url = self.url.as_ref().unwrap_or(&handed.endpoint_url);
+        let lines = Lines::new(&handed.issued, url);
         let text = match self.output {
             Output::Text => lines.text(),
             Output::Env => lines.env(),
             Output::K8sSecret => lines.k8s_secret(),
-            Output::Json => lines.json(),
+            Output::Json => lines.json()?,
         };
         printing(|out| {
             out.write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         })
     }
-}
-
-fn url(settings: &Settings) -> String {
-    let listener = &settings.listener;
-    let scheme = if listener.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let prefix = settings.identity.external_path_prefix.as_deref();
-    let prefix = prefix.unwrap_or_default();
-    let name = settings.identity.external_names.first().cloned();
-    let name = name.unwrap_or_else(|| {
-        if listener.listen.ip().is_unspecified() {
-            format!("PROXY:{}", listener.listen.port())
-        } else {
-            listener.listen.to_string()
-        }
-    });
-    format!("{scheme}://{name}{prefix}")
 }
 
 /// Makes the key.
@@ -179,9 +159,6 @@ pub(super) fn run(args: &CreateArgs) -> anyhow::Result<ExitCode> {
         policy: args.policy.document(),
         expires_at: args.expires.map(|when| when.from(desk.now)),
     };
-    let masters = desk.masters()?;
-    let issued = desk
-        .registry
-        .create_key(&new, &masters, &desk.actor, desk.now)?;
-    args.shown.print(&issued, &desk.settings)
+    let handed = desk.registrar.create(&new)?;
+    args.shown.print(&handed)
 }

@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::json;
-
-use crate::registry::{Issued, KeyKind};
+use crate::registry::{HandedOut, Issued, KeyKind};
 
 /// A new key and the URL that it is for.
 pub(super) struct Lines<'a> {
@@ -53,27 +51,9 @@ impl<'a> Lines<'a> {
         text
     }
 
-    pub(super) fn json(&self) -> String {
-        let Issued {
-            id,
-            tenant,
-            secret,
-            expires_at,
-        } = self.issued;
-        let expires_at = expires_at.map(|at| at.to_string());
-        let mut value = json!({
-            "id": id.as_str(), "kind": id.kind().name(), "tenant": tenant.as_str(),
-            "expires_at": expires_at, "endpoint_url": self.url,
-        });
-        let secret_name = if self.is_token() {
-            "token"
-        } else {
-            "secret_access_key"
-        };
-        if let Some(object) = value.as_object_mut() {
-            object.insert(secret_name.to_owned(), json!(secret.as_str()));
-        }
-        format!("{value:#}\n")
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        let value = serde_json::to_value(HandedOut::new(self.issued, self.url))?;
+        Ok(format!("{value:#}\n"))
     }
 
     pub(super) fn text(&self) -> String {
@@ -234,7 +214,7 @@ mod tests {
         assert!(env.ends_with("AWS_BEARER_TOKEN_BEDROCK=s3cret\n"), "{env}");
         assert!(Lines::new(&token, url).text().contains("https only"));
         let value: serde_json::Value =
-            serde_json::from_str(&Lines::new(&token, url).json()).unwrap();
+            serde_json::from_str(&Lines::new(&token, url).json().unwrap()).unwrap();
         assert_eq!(value["token"], "s3cret");
         let secret = Lines::new(&pair, url).k8s_secret();
         assert!(

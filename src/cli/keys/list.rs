@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Desk, Format, Place};
 use crate::cli::output::{Table, printing};
-use crate::domain::{Keyword as _, TenantId, Timestamp};
-use crate::registry::{AuditEvent, KeyRecord, Standing};
+use crate::domain::{TenantId, Timestamp};
+use crate::registry::{ListedAct, ListedKey};
 
 /// Lists keys: whose, what for, whether they work, when they were last used
 #[derive(Debug, Args)]
@@ -43,16 +43,11 @@ pub(super) struct AuditArgs {
 /// # Errors
 /// When the registry cannot be read.
 pub(super) fn keys(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let desk = match Desk::open(&args.place)? {
+    let mut desk = match Desk::open(&args.place)? {
         Ok(desk) => desk,
         Err(code) => return Ok(code),
     };
-    let keys = desk.registry.keys(args.tenant.as_ref())?;
-    let standing = |key: &KeyRecord| match key.standing(desk.now) {
-        Standing::Good => "good",
-        Standing::Expired => "expired",
-        Standing::Revoked => "revoked",
-    };
+    let keys = desk.registrar.keys(args.tenant.as_ref())?;
     let mut table = Table::new(&[
         "ID",
         "TENANT",
@@ -68,17 +63,12 @@ pub(super) fn keys(args: &ListArgs) -> anyhow::Result<ExitCode> {
             key.id.to_string(),
             key.tenant.to_string(),
             key.name.clone().unwrap_or_else(nothing),
-            standing(key).to_owned(),
+            key.standing(desk.now).name().to_owned(),
             day(Some(key.created_at)),
             day(key.expires_at),
             key.last_used_at.map_or_else(nothing, |at| at.to_string()),
         ]);
-        objects.push(json!({
-            "id": key.id.as_str(), "kind": key.kind.name(), "tenant": key.tenant.as_str(),
-            "name": key.name, "state": standing(key), "created_at": key.created_at.to_string(),
-            "expires_at": text(key.expires_at), "revoked_at": text(key.revoked_at),
-            "last_used_at": text(key.last_used_at), "policy": key.policy,
-        }));
+        objects.push(serde_json::to_value(ListedKey::new(key, desk.now))?);
     }
     print(args.format, &table, objects)
 }
@@ -88,33 +78,24 @@ pub(super) fn keys(args: &ListArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When the registry cannot be read.
 pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
-    let desk = match Desk::open(&args.place)? {
+    let mut desk = match Desk::open(&args.place)? {
         Ok(desk) => desk,
         Err(code) => return Ok(code),
     };
     let mut table = Table::new(&["AT", "WHO", "WHAT", "SUBJECT", "TENANT", "DETAIL"]);
     let mut objects = Vec::new();
-    for event in desk.registry.audit(args.last)? {
-        let AuditEvent {
+    for event in desk.registrar.audit(args.last)? {
+        let listed = ListedAct::from(event);
+        objects.push(serde_json::to_value(&listed)?);
+        let ListedAct {
             at,
             actor,
             act,
             subject,
             tenant,
             detail,
-        } = event;
-        objects.push(json!({
-            "at": at.to_string(), "actor": actor, "act": act.name(), "subject": subject,
-            "tenant": tenant, "detail": detail,
-        }));
-        table.push(vec![
-            at.to_string(),
-            actor,
-            act.name().to_owned(),
-            subject,
-            tenant,
-            detail,
-        ]);
+        } = listed;
+        table.push(vec![at, actor, act, subject, tenant, detail]);
     }
     print(args.format, &table, objects)
 }
@@ -135,10 +116,6 @@ pub(in crate::cli) fn print(
 
 fn nothing() -> String {
     "-".to_owned()
-}
-
-fn text(at: Option<Timestamp>) -> Option<String> {
-    at.map(|at| at.to_string())
 }
 
 fn day(at: Option<Timestamp>) -> String {

@@ -4,6 +4,8 @@ mod apply;
 mod create;
 mod lines;
 mod list;
+mod registrar;
+mod remote;
 mod when;
 
 use std::path::PathBuf;
@@ -14,14 +16,16 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub(super) use apply::{ApplyArgs, Kinds, run as apply};
 pub(super) use list::print;
+pub(super) use registrar::Registrar;
 pub(super) use when::When;
+
+use registrar::LocalRegistrar;
+use remote::RemoteRegistrar;
 
 use super::output::{printing, say};
 use super::serve;
-use crate::app::{master_keys, open_registry};
-use crate::config::Settings;
 use crate::domain::{Clock as _, SystemClock, Timestamp};
-use crate::registry::{KeyId, MasterKeys, Registry};
+use crate::registry::{KeyId, MasterKeys};
 
 /// Keys and tokens of callers
 #[derive(Debug, Args)]
@@ -42,12 +46,21 @@ enum KeysCommand {
     MasterKey(MasterKeyArgs),
 }
 
-/// Where the registry is.
+/// Where the registry is: a file on this machine, or a running server.
 #[derive(Debug, Args)]
 pub(super) struct Place {
     /// The configuration of the proxy whose keys they are [default: built-in defaults]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Ask a running proxy's admin listener instead, such as <https://meter.example:8081>
+    #[arg(long, value_name = "URL", global = true, conflicts_with = "config")]
+    server: Option<String>,
+    /// The token that it wants [default: the variable `BEDROCK_METER_ADMIN_TOKEN`]
+    #[arg(long, value_name = "TOKEN", global = true, requires = "server")]
+    server_token: Option<String>,
+    /// Further certificate authorities to trust there, as a PEM file
+    #[arg(long, value_name = "FILE", global = true, requires = "server")]
+    ca_file: Option<PathBuf>,
 }
 
 /// Replaces a key by a new one; the old one works on for a while
@@ -111,40 +124,39 @@ pub(super) enum Format {
     Json,
 }
 
-/// The registry with what commands need beside it.
+/// Whoever keeps keys and tenants, and the time.
 pub(super) struct Desk {
-    pub(super) settings: Settings,
-    pub(super) registry: Registry,
-    pub(super) actor: String,
+    pub(super) registrar: Box<dyn Registrar>,
     pub(super) now: Timestamp,
 }
 
 impl Desk {
-    /// Opens the registry that the configuration names.
+    /// Opens the registry that the configuration names, or turns to the server.
     ///
     /// # Errors
     /// The exit code where the configuration is bad, which has been said then.
     pub(super) fn open(place: &Place) -> anyhow::Result<Result<Self, ExitCode>> {
+        let now = SystemClock.now();
+        if let Some(url) = &place.server {
+            let token = place.token();
+            let remote = RemoteRegistrar::new(url, token.as_deref(), place.ca_file.clone())?;
+            let registrar = Box::new(remote);
+            return Ok(Ok(Self { registrar, now }));
+        }
         let settings = match serve::settings(place.config.as_deref()) {
             Ok(settings) => settings,
             Err(code) => return Ok(Err(code)),
         };
-        let registry = open_registry(&settings)?;
-        let user = std::env::var("USER").unwrap_or_else(|_unset| "unknown".to_owned());
-        Ok(Ok(Self {
-            settings,
-            registry,
-            actor: format!("cli:{user}"),
-            now: SystemClock.now(),
-        }))
+        let registrar = Box::new(LocalRegistrar::open(settings, now)?);
+        Ok(Ok(Self { registrar, now }))
     }
+}
 
-    /// What secrets are derived from.
-    ///
-    /// # Errors
-    /// When there is none and none can be made.
-    pub(super) fn masters(&self) -> anyhow::Result<MasterKeys> {
-        master_keys(&self.settings)
+impl Place {
+    /// The option before the variable.
+    fn token(&self) -> Option<String> {
+        let given = self.server_token.clone();
+        given.or_else(|| std::env::var("BEDROCK_METER_ADMIN_TOKEN").ok())
     }
 }
 
@@ -170,13 +182,10 @@ fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
         Ok(desk) => desk,
         Err(code) => return Ok(code),
     };
-    let masters = desk.masters()?;
     let until = args.grace.from(desk.now);
-    let issued = desk
-        .registry
-        .rotate_key(args.id, until, &masters, &desk.actor, desk.now)?;
+    let handed = desk.registrar.rotate(args.id, until)?;
     say(&format!("{} works until {until}", args.id));
-    args.shown.print(&issued, &desk.settings)
+    args.shown.print(&handed)
 }
 
 fn revoke(args: &RevokeArgs) -> anyhow::Result<ExitCode> {
@@ -185,8 +194,7 @@ fn revoke(args: &RevokeArgs) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     for id in &args.ids {
-        let ended = desk.registry.revoke_key(*id, &desk.actor, desk.now)?;
-        let word = if ended {
+        let word = if desk.registrar.revoke(*id)? {
             "revoked"
         } else {
             "was revoked before"
@@ -202,8 +210,7 @@ fn expire(args: &ExpireArgs) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let at = args.at.from(desk.now);
-    desk.registry
-        .expire_key(args.id, at, &desk.actor, desk.now)?;
+    desk.registrar.expire(args.id, at)?;
     say(&format!("{} works until {at}", args.id));
     Ok(ExitCode::SUCCESS)
 }
