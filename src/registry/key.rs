@@ -52,16 +52,22 @@ impl Standing {
     }
 }
 
+impl Standing {
+    fn of(revoked_at: Option<Timestamp>, expires_at: Option<Timestamp>, now: Timestamp) -> Self {
+        if revoked_at.is_some() {
+            Self::Revoked
+        } else if expires_at.is_some_and(|at| at <= now) {
+            Self::Expired
+        } else {
+            Self::Good
+        }
+    }
+}
+
 impl Key {
     /// Whether it works at that instant.
     pub fn standing(&self, now: Timestamp) -> Standing {
-        if self.revoked_at.is_some() {
-            Standing::Revoked
-        } else if self.expires_at.is_some_and(|at| at <= now) {
-            Standing::Expired
-        } else {
-            Standing::Good
-        }
+        Standing::of(self.revoked_at, self.expires_at, now)
     }
 
     /// Whether that is the secret of this token, told in constant time. Always false for a pair.
@@ -137,12 +143,6 @@ pub struct KeyRecord {
 impl KeyRecord {
     /// Whether it works at that instant.
     pub fn standing(&self, now: Timestamp) -> Standing {
-        if self.revoked_at.is_some() {
-            Standing::Revoked
-        } else if self.expires_at.is_some_and(|at| at <= now) {
-            Standing::Expired
-        } else {
-            Standing::Good
-        }
+        Standing::of(self.revoked_at, self.expires_at, now)
     }
 }
