@@ -172,7 +172,7 @@ impl PolicyDocument {
             operations: self.operations()?,
             networks: each::<IpNet>("networks", &self.networks)?,
             resources: globs("resources", &self.resources)?,
-            require_guardrail: self.require_guardrail(),
+            require_guardrail: self.require_guardrail()?,
             region: one("region", self.region.as_ref())?,
             role_arn: self.role_arn()?,
             on_contradiction: word::<OnContradiction>(
@@ -224,8 +224,9 @@ impl PolicyDocument {
         Err(RegistryError::value("role_arn", text, why))
     }
 
-    fn require_guardrail(&self) -> Option<Glob> {
-        Glob::new(self.require_guardrail.as_deref()?).ok()
+    fn require_guardrail(&self) -> Result<Option<Glob>, RegistryError> {
+        let demanded = globs("require_guardrail", self.require_guardrail.as_slice())?;
+        Ok(demanded.into_iter().next())
     }
 }
 
@@ -319,6 +320,13 @@ mod tests {
         };
         let list = |text: &str| vec![text.to_owned()];
         let default = PolicyDocument::default;
+        check(
+            PolicyDocument {
+                require_guardrail: Some("a b".to_owned()),
+                ..default()
+            },
+            "require_guardrail",
+        );
         check(
             PolicyDocument {
                 models: list("a b"),
