@@ -174,11 +174,12 @@ class Proxy(Program):
         """The ledger, one dictionary for each entry."""
         return entries(self.ledger)
 
-    def wait_for_entries(self, count, seconds, tenant=None):
-        """The entries (of one tenant) once there are `count`, or as they are when time is over."""
+    def wait_for_entries(self, count, seconds, **values):
+        """The entries whose columns have these values (all where none is given), once there are
+        `count`, or as they are when time is over."""
         deadline = time.monotonic() + seconds
         while True:
-            found = [e for e in self.entries() if tenant in (None, e["tenant"])]
+            found = [e for e in self.entries() if values.items() <= e.items()]
             if len(found) >= count or time.monotonic() > deadline:
                 return found
             time.sleep(0.1)
