@@ -20,7 +20,9 @@ mod ids;
 mod keyword;
 mod model;
 mod money;
+mod scope;
 mod secret;
+mod standing;
 mod time;
 mod usage;
 
@@ -35,6 +37,8 @@ pub use keyword::Keyword;
 pub(crate) use keyword::keywords;
 pub use model::{Capacity, Geography, Latency, ModelRef, Region, ServiceTier};
 pub use money::{InvalidUsd, Usd};
+pub use scope::{Facet, Scope, Subject};
 pub use secret::Secret;
+pub use standing::BudgetStanding;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use usage::{Dimension, Reading, Usage, UsageReason, UsageSource};

@@ -1,0 +1,165 @@
+//! Whom a budget or a limit is for: patterns over the facets of a call.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::{Glob, TenantId};
+
+/// The facets of one call that budgets and limits can tell apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Who pays.
+    pub tenant: &'a TenantId,
+    /// The workload.
+    pub application: &'a str,
+    /// The model's label, as in metrics and reports; `None` for operations without one.
+    pub model: Option<&'a str>,
+    /// The public id of the issued key that proved the caller.
+    pub key: Option<&'a str>,
+    /// The user, as the ledger keeps it.
+    pub user: Option<&'a str>,
+    /// The session or run.
+    pub session: Option<&'a str>,
+}
+
+/// Which calls are meant: those whose every named facet fits.
+///
+/// A pattern that names one thing (`search`) makes one counter; one with a star (`*`,
+/// `anthropic.*`) makes one for each name that fits, unless the facet is shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The named facets; those that are not named fit every call.
+    pub facets: Vec<(Facet, Glob)>,
+    /// The facets whose star makes one counter for all that fit, not one for each.
+    pub shared: Vec<Facet>,
+}
+
+/// One thing that tells calls apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Facet {
+    /// Who pays.
+    Tenant,
+    /// The workload.
+    Application,
+    /// The model's label.
+    Model,
+    /// The issued key.
+    Key,
+    /// The user.
+    User,
+    /// The session or run.
+    Session,
+}
+
+impl Facet {
+    /// Every facet, in the order in which subjects name them.
+    pub const ALL: [Self; 6] = [
+        Self::Tenant,
+        Self::Application,
+        Self::Model,
+        Self::Key,
+        Self::User,
+        Self::Session,
+    ];
+
+    /// The word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Application => "application",
+            Self::Model => "model",
+            Self::Key => "key",
+            Self::User => "user",
+            Self::Session => "session",
+        }
+    }
+
+    fn of<'a>(self, subject: &Subject<'a>) -> Option<&'a str> {
+        match self {
+            Self::Tenant => Some(subject.tenant.as_str()),
+            Self::Application => Some(subject.application),
+            Self::Model => subject.model,
+            Self::Key => subject.key,
+            Self::User => subject.user,
+            Self::Session => subject.session,
+        }
+    }
+}
+
+impl Scope {
+    /// Which counter a call belongs to, such as `tenant=search model=nova-lite`; `None` where the
+    /// call is not meant. A call without a facet that is named (no user, no model) is not meant.
+    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<str>> {
+        let mut counter = String::new();
+        for (facet, pattern) in &self.facets {
+            let value = facet.of(subject)?;
+            if !pattern.matches(value) {
+                return None;
+            }
+            let value = if self.shared.contains(facet) {
+                pattern.as_str()
+            } else {
+                value
+            };
+            let space = if counter.is_empty() { "" } else { " " };
+            // Writing to a string cannot fail.
+            let _ok = write!(counter, "{space}{}={value}", facet.name());
+        }
+        Some(counter.into())
+    }
+
+    /// The tenant that every counter of this scope belongs to, where there is only one.
+    pub fn tenant(&self) -> Option<TenantId> {
+        let (_, pattern) = self.facets.iter().find(|(f, _)| *f == Facet::Tenant)?;
+        TenantId::new(pattern.as_str()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counter(facets: &[(Facet, &str)], shared: &[Facet]) -> Option<String> {
+        let tenant = TenantId::new("search").unwrap();
+        let subject = Subject {
+            tenant: &tenant,
+            application: "indexer",
+            model: Some("anthropic.claude-opus-5"),
+            key: None,
+            user: Some("u-1"),
+            session: None,
+        };
+        let facets = facets.iter().map(|(f, p)| (*f, Glob::new(p).unwrap()));
+        let scope = Scope {
+            facets: facets.collect(),
+            shared: shared.to_vec(),
+        };
+        scope.counter(&subject).map(|counter| counter.to_string())
+    }
+
+    #[test]
+    fn a_star_makes_a_counter_for_each_name_that_fits() {
+        let check = |facets: &[(Facet, &str)], expected: Option<&str>| {
+            assert_eq!(counter(facets, &[]).as_deref(), expected, "{facets:?}");
+        };
+        check(&[], Some(""));
+        check(&[(Facet::Tenant, "search")], Some("tenant=search"));
+        check(&[(Facet::Tenant, "sales")], None);
+        check(
+            &[(Facet::Tenant, "*"), (Facet::Model, "anthropic.*")],
+            Some("tenant=search model=anthropic.claude-opus-5"),
+        );
+        check(&[(Facet::User, "*")], Some("user=u-1"));
+        check(&[(Facet::Key, "*")], None);
+        check(&[(Facet::Session, "*")], None);
+    }
+
+    #[test]
+    fn a_shared_star_makes_one_counter_for_all() {
+        let facets = [(Facet::Tenant, "search"), (Facet::Model, "anthropic.*")];
+        assert_eq!(
+            counter(&facets, &[Facet::Model]).as_deref(),
+            Some("tenant=search model=anthropic.*")
+        );
+    }
+}
