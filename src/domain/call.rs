@@ -142,11 +142,15 @@ pub enum Outcome {
     TimedOut,
     /// The process stopped or died while the call was open.
     Interrupted,
+    /// A budget had no room for it; nothing was sent.
+    BudgetRefused,
+    /// A rate limit had no room for it; nothing was sent.
+    LimitRefused,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Success,
         Self::Throttled,
         Self::ClientError,
@@ -157,6 +161,8 @@ impl Outcome {
         Self::ConnectionLost,
         Self::TimedOut,
         Self::Interrupted,
+        Self::BudgetRefused,
+        Self::LimitRefused,
     ];
 
     /// The word in entry and metric label.
@@ -172,6 +178,8 @@ impl Outcome {
             Self::ConnectionLost => "connection_lost",
             Self::TimedOut => "timed_out",
             Self::Interrupted => "interrupted",
+            Self::BudgetRefused => "budget_refused",
+            Self::LimitRefused => "limit_refused",
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ApplicationId, CallId, Charge, ModelRef, Operation, Outcome, Reading, Region, ServiceTier,
-    TenantId, Timestamp,
+    ApplicationId, CallId, Charge, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
+    ServiceTier, TenantId, Timestamp, UsageSource, Usd,
 };
 
 /// One settled call. Entries never change; a correction is another row.
@@ -24,6 +24,8 @@ pub struct Entry {
     pub user: Option<Arc<str>>,
     /// The caller's session or run.
     pub session: Option<Arc<str>>,
+    /// The public id of the issued key that proved the caller.
+    pub key: Option<Arc<str>>,
     /// What was called.
     pub operation: Operation,
     /// Which model; `None` for operations without one.
@@ -58,4 +60,21 @@ pub struct Entry {
     pub charge: Charge,
     /// Version of the price catalogue that charged it.
     pub catalogue: Arc<str>,
+    /// What budgets held for it; `None` where none applied.
+    pub reserved: Option<Usd>,
+    /// What the client had asked for, where a budget made it something cheaper.
+    pub downgraded_from: Option<Arc<str>>,
+}
+
+impl Entry {
+    /// What budgets count for the call: its cost where Bedrock reported the usage and it has a
+    /// price, else what was held for it, if that is more. Unknown usage never gives back.
+    pub fn counted(&self) -> Usd {
+        let cost = self.charge.total.unwrap_or_default();
+        let is_priced = !matches!(self.charge.status, PriceStatus::Unpriced(_));
+        if is_priced && self.reading.source == UsageSource::Reported {
+            return cost;
+        }
+        cost.max(self.reserved.unwrap_or_default())
+    }
 }

@@ -61,6 +61,22 @@ impl Usd {
         Some((whole, rest))
     }
 
+    /// The amount, rounded up to whole microdollars: what is held must not be less than the cost.
+    #[must_use]
+    pub const fn ceil_micro(self) -> Self {
+        let rest = self.0.rem_euclid(FEMTO_PER_MICRO);
+        if rest == 0 {
+            return self;
+        }
+        Self(self.0.saturating_add(FEMTO_PER_MICRO.saturating_sub(rest)))
+    }
+
+    /// The difference, held at the smallest amount instead of wrapping.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// The amount from two columns or two sums of columns, as [`Self::split_micro`] made them.
     pub fn from_split(whole_micro: i64, rest_femto: i64) -> Self {
         let whole = i128::from(whole_micro).saturating_mul(FEMTO_PER_MICRO);

@@ -9,8 +9,8 @@
 //! 8       n     body, below
 //! 8+n     4     CRC-32 (IEEE) of the length and the body
 //!
-//! body, version 1
-//! 0       1     version = 1
+//! body, version 2 (version 1 ends before the last three fields, and is still read)
+//! 0       1     version = 2
 //! 1       16    call id
 //! 17      8     opened at, milliseconds since 1970 (signed)
 //! 25      8     bytes of the request body
@@ -18,6 +18,8 @@
 //! 35      ...   texts, each: 2 bytes length (65,535 = absent), then UTF-8:
 //!               tenant, application, operation, region, user, session, tier asked,
 //!               SDK invocation id, model as asked, base model, geography, capacity
+//! ...     8     what budgets hold for it, in microdollars (signed; -1 = nothing)
+//! ...     ...   texts: key id, what it was downgraded from
 //! ```
 //!
 //! Knows nothing of files.
@@ -26,7 +28,7 @@ use std::sync::Arc;
 
 use crate::domain::{
     ApplicationId, CallId, Capacity, Geography, ModelRef, Operation, Region, ServiceTier, TenantId,
-    Timestamp,
+    Timestamp, Usd,
 };
 
 /// A call that was admitted and has no entry yet.
@@ -58,6 +60,12 @@ pub struct OpenCall {
     pub sdk_invocation_id: Option<Arc<str>>,
     /// Which attempt of the SDK this is, counted from 1.
     pub sdk_attempt: Option<u16>,
+    /// The public id of the issued key that proved the caller.
+    pub key: Option<Arc<str>>,
+    /// What budgets hold for it, in whole microdollars; `None` where none applies.
+    pub reserved: Option<Usd>,
+    /// What the client had asked for, where a budget made it something cheaper.
+    pub downgraded_from: Option<Arc<str>>,
 }
 
 impl OpenCall {
@@ -102,18 +110,24 @@ impl OpenCall {
         for text in texts {
             encode_text(text, out);
         }
+        let reserved = self.reserved.and_then(Usd::split_micro);
+        let reserved = reserved.map_or(NOTHING_HELD, |(micro, _)| micro);
+        out.extend_from_slice(&reserved.to_le_bytes());
+        encode_text(self.key.as_deref(), out);
+        encode_text(self.downgraded_from.as_deref(), out);
     }
 
     fn decode_body(body: &[u8]) -> Option<Self> {
         let mut body = Cursor(body);
-        if body.array::<1>()? != [VERSION] {
+        let [version] = body.array::<1>()?;
+        if !(1..=VERSION).contains(&version) {
             return None;
         }
         let call_id = CallId::from_bytes(body.array()?);
         let opened_at = Timestamp::from_unix_ms(i64::from_le_bytes(body.array()?));
         let request_bytes = u64::from_le_bytes(body.array()?);
         let sdk_attempt = u16::from_le_bytes(body.array()?);
-        let call = Self {
+        let mut call = Self {
             call_id,
             opened_at,
             tenant: body.text()??.parse().ok()?,
@@ -127,7 +141,16 @@ impl OpenCall {
             sdk_invocation_id: body.text()?.map(Arc::from),
             sdk_attempt: Some(sdk_attempt).filter(|attempt| *attempt > 0),
             model: body.model()?,
+            key: None,
+            reserved: None,
+            downgraded_from: None,
         };
+        if version > 1 {
+            let reserved = i64::from_le_bytes(body.array()?);
+            call.reserved = (reserved != NOTHING_HELD).then(|| Usd::from_split(reserved, 0));
+            call.key = body.text()?.map(Arc::from);
+            call.downgraded_from = body.text()?.map(Arc::from);
+        }
         body.0.is_empty().then_some(call)
     }
 }
@@ -271,12 +294,13 @@ fn capacity_of(name: &str) -> Option<Capacity> {
 }
 
 const MAGIC: &[u8; 4] = b"BMoc";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const NOTHING_HELD: i64 = -1;
 const HEAD_BYTES: usize = 8;
 const FRAME_BYTES: usize = 12;
 const ABSENT: u16 = u16::MAX;
 
-/// Twelve texts of at most 64 KiB and 35 bytes: no true record is longer.
+/// Fourteen texts of at most 64 KiB and 43 bytes: no true record is longer.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
@@ -307,6 +331,9 @@ pub(super) mod tests {
             request_bytes: 1234,
             sdk_invocation_id: text("0f1e"),
             sdk_attempt: full.then_some(2),
+            key: text("BMAK0123456789ABCDEF"),
+            reserved: full.then(|| "0.125".parse().unwrap()),
+            downgraded_from: text("anthropic.claude-opus-5-5"),
         }
     }
 
@@ -324,13 +351,29 @@ pub(super) mod tests {
         let record = call.encode();
         assert_eq!(&record[..4], b"BMoc");
         assert_eq!(usize::from(record[4]) + 12, record.len());
-        assert_eq!(record[8], 1);
+        assert_eq!(record[8], 2);
         assert_eq!(&record[9..25], call.call_id.as_bytes());
         assert_eq!(record[25..33], 1_795_300_000_123_i64.to_le_bytes());
         assert_eq!(record[33..41], 1234_u64.to_le_bytes());
         assert_eq!(record[41..43], [0, 0]);
         assert_eq!(&record[43..51], b"\x06\x00search");
         assert_eq!(&record[record.len() - 6..][..2], b"\xff\xff");
+    }
+
+    /// What the release before wrote: everything up to the three newest fields.
+    #[test]
+    fn records_of_version_1_are_still_read() {
+        let mut call = open_call(true);
+        (call.key, call.reserved, call.downgraded_from) = (None, None, None);
+        let mut record = call.encode();
+        record.truncate(record.len() - 4 - 8 - 2 - 2);
+        record[8] = 1;
+        let length = u32::try_from(record.len() - 8).unwrap().to_le_bytes();
+        record[4..8].copy_from_slice(&length);
+        let checksum = crc32fast::hash(&record[4..]).to_le_bytes();
+        record.extend(checksum);
+        let scan = scan(&record);
+        assert_eq!((scan.calls, scan.unreadable), (vec![call], 0));
     }
 
     #[test]

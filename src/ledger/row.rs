@@ -21,7 +21,7 @@ pub(super) const INSERT: &str = "
 INSERT INTO entries VALUES (
     ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
     ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38,
-    ?39, ?40, ?41, ?42, ?43, ?44
+    ?39, ?40, ?41, ?42, ?43, ?44, ?45, ?46, ?47
 ) ON CONFLICT (call_id) DO NOTHING";
 
 /// Runs [`INSERT`] for one entry.
@@ -30,6 +30,7 @@ pub(super) fn insert(statement: &mut Statement<'_>, entry: &Entry) -> Result<(),
     let reading = &entry.reading;
     let tokens = |dimension| reading.usage.get(&dimension).map(integer);
     let price = Price::of(&entry.charge);
+    let reserved = entry.reserved.and_then(Usd::split_micro);
     statement.execute(params![
         entry.call_id.to_string(),
         entry.opened_at.unix_ms(),
@@ -75,6 +76,9 @@ pub(super) fn insert(statement: &mut Statement<'_>, entry: &Entry) -> Result<(),
         price.cost.map(|(_, femto)| femto),
         price.lines,
         &*entry.catalogue,
+        entry.key.as_deref(),
+        reserved.map(|(micro, _)| micro),
+        entry.downgraded_from.as_deref(),
     ])?;
     Ok(())
 }

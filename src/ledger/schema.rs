@@ -48,7 +48,7 @@ fn apply(connection: &mut Connection, version: i64, sql: &str) -> Result<(), rus
     transaction.commit()
 }
 
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// An ordinary rowid table: rows of 500 to 1,000 bytes would spill into overflow pages in a
 /// `WITHOUT ROWID` table. Ids are of UUID version 7, so both indexes grow at their end.
@@ -145,6 +145,13 @@ SELECT
 FROM entries AS e, json_each(e.lines) AS l;
 ";
 
+/// What budgets need to be rebuilt from entries.
+const VERSION_2: &str = "
+ALTER TABLE entries ADD COLUMN key_id TEXT;
+ALTER TABLE entries ADD COLUMN reserved_microusd INTEGER;
+ALTER TABLE entries ADD COLUMN downgraded_from TEXT;
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,7 +169,7 @@ mod tests {
         let rows: i64 = connection
             .query_row("SELECT count(*) FROM schema", (), |row| row.get(0))
             .unwrap();
-        assert_eq!((rows, version(&connection).unwrap()), (1, 1));
+        assert_eq!((rows, version(&connection).unwrap()), (2, 2));
     }
 
     #[test]
@@ -174,7 +181,7 @@ mod tests {
             refused,
             Err(LedgerError::NewerSchema {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             })
         ));

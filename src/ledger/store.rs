@@ -265,6 +265,9 @@ pub(super) mod tests {
             reading: Reading::reported(usage, "body"),
             charge: Charge::of(lines),
             catalogue: "2026-11-01".into(),
+            key: None,
+            reserved: None,
+            downgraded_from: None,
         }
     }
 

@@ -46,6 +46,8 @@ pub struct StoredCaller {
     pub user: Option<String>,
     /// The session or run.
     pub session: Option<String>,
+    /// The public id of the issued key that proved the caller.
+    pub key: Option<String>,
 }
 
 /// What was asked.
@@ -71,6 +73,8 @@ pub struct StoredRequest {
     pub sdk_invocation_id: Option<String>,
     /// Which attempt this was, from 1.
     pub sdk_attempt: Option<u16>,
+    /// What the client had asked for, where a budget made it something cheaper.
+    pub downgraded_from: Option<String>,
 }
 
 /// How it ended.
@@ -127,6 +131,9 @@ pub struct StoredCharge {
     /// The sum; `None` when unpriced.
     #[serde(serialize_with = "optional_text")]
     pub cost_usd: Option<Usd>,
+    /// What budgets held for the call; `None` where none applied.
+    #[serde(serialize_with = "optional_text")]
+    pub reserved_usd: Option<Usd>,
 }
 
 /// One line of a charge.
@@ -157,6 +164,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredCall, rusqlite::Error> {
             application: row.get("application")?,
             user: row.get("user")?,
             session: row.get("session")?,
+            key: row.get("key_id")?,
         },
         request: request(row)?,
         answer: answer(row)?,
@@ -177,6 +185,7 @@ fn request(row: &Row<'_>) -> Result<StoredRequest, rusqlite::Error> {
         bytes: count(row, "request_bytes")?.unwrap_or(0),
         sdk_invocation_id: row.get("sdk_invocation_id")?,
         sdk_attempt: row.get("sdk_attempt")?,
+        downgraded_from: row.get("downgraded_from")?,
     })
 }
 
@@ -218,12 +227,14 @@ fn charge(row: &Row<'_>) -> Result<StoredCharge, rusqlite::Error> {
     let micro: Option<i64> = row.get("cost_microusd")?;
     let femto: Option<i64> = row.get("cost_femtousd")?;
     let cost = micro.zip(femto);
+    let reserved: Option<i64> = row.get("reserved_microusd")?;
     Ok(StoredCharge {
         status: row.get("price_status")?,
         reason: row.get("price_reason")?,
         catalogue: row.get("catalogue")?,
         lines: lines(row)?,
         cost_usd: cost.map(|(micro, femto)| Usd::from_split(micro, femto)),
+        reserved_usd: reserved.map(|micro| Usd::from_split(micro, 0)),
     })
 }
 

@@ -627,7 +627,7 @@ fn open_call(
         session,
         contradicted: _,
         proven_by: _,
-        grants: _,
+        grants,
     } = principal;
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     OpenCall {
@@ -646,6 +646,9 @@ fn open_call(
             .filter(|id| id.len() <= 64)
             .map(Into::into),
         sdk_attempt: sdk_attempt(text(SDK_REQUEST), text(RETRY_COUNT)),
+        key: grants.key.map(|key| key.id.to_string().into()),
+        reserved: None,
+        downgraded_from: None,
     }
 }
 

@@ -349,6 +349,9 @@ fn entry(call: OpenCall, end: EntryEnd, catalogue: &Catalogue, settled_at: Times
         reading,
         charge,
         catalogue: Arc::clone(catalogue.version()),
+        key: call.key,
+        reserved: call.reserved,
+        downgraded_from: call.downgraded_from,
     }
 }
 

@@ -17,10 +17,14 @@ pub fn explain_text(call: &StoredCall) -> String {
     facts.add("application", &caller.application);
     facts.add_some("user", caller.user.as_deref());
     facts.add_some("session", caller.session.as_deref());
+    facts.add_some("key", caller.key.as_deref());
     request(&call.request, &mut facts);
     answer(&call.answer, &mut facts);
     usage(call, &mut facts);
     facts.add("price", &price(&call.charge));
+    if let Some(held) = call.charge.reserved_usd {
+        facts.add("budgets", &format!("held ${held} before the call"));
+    }
     let sum = match (call.charge.cost_usd, call.charge.reason.as_deref()) {
         (Some(cost), _) => format!("cost: ${cost}"),
         (None, reason) => format!("cost: unknown ({})", reason.unwrap_or("unpriced")),
@@ -61,6 +65,7 @@ fn request(request: &StoredRequest, facts: &mut Facts) {
         let geography = request.geography.as_deref().unwrap_or("-");
         facts.add("", &format!("base model {base}, geography {geography}"));
     }
+    facts.add_some("downgraded", request.downgraded_from.as_deref());
     if let Some(id) = &request.sdk_invocation_id {
         let attempt = request
             .sdk_attempt
@@ -231,6 +236,7 @@ mod tests {
                 application: "indexer".into(),
                 user: None,
                 session: Some("run-7".into()),
+                key: Some("BMAK0123456789ABCDEF".into()),
             },
             request: StoredRequest {
                 operation: "Converse".into(),
@@ -243,6 +249,7 @@ mod tests {
                 bytes: 800,
                 sdk_invocation_id: Some("0f1e".into()),
                 sdk_attempt: Some(2),
+                downgraded_from: None,
             },
             answer: StoredAnswer {
                 outcome: "success".into(),
@@ -272,6 +279,7 @@ mod tests {
                     line("output_tokens", 34, "0.000015", "0.00051"),
                 ],
                 cost_usd: Some("0.00411".parse::<Usd>().unwrap()),
+                reserved_usd: Some("0.0125".parse::<Usd>().unwrap()),
             },
         }
     }
@@ -285,6 +293,7 @@ settled      2026-11-21T22:26:41.456Z
 tenant       search
 application  indexer
 session      run-7
+key          BMAK0123456789ABCDEF
 request      Converse in us-east-1, 800 bytes
 model        us.anthropic.claude-opus-5-5
              base model anthropic.claude-opus-5-5, geography us
@@ -297,6 +306,7 @@ usage        reported, read from body
              output_tokens 34
 tier         asked priority, served standard, latency served not said
 price        priced, price catalogue 2026-10-30
+budgets      held $0.0125 before the call
 
 dimension      quantity     USD per unit     amount (USD)  rate
 input_tokens       1200  x      0.000003  =        0.0036  opus.us

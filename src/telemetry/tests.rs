@@ -121,6 +121,9 @@ fn entry(tenant: &str, application: &str, asked: &str, charge: Charge) -> Entry 
         reading: Reading::reported(usage, "body"),
         charge,
         catalogue: "test".into(),
+        key: None,
+        reserved: None,
+        downgraded_from: None,
     }
 }
 
