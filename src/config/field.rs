@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use toml::Value;
 
-use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId};
+use crate::budgets::{Period, Zone};
+use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId, Timestamp, Usd};
 use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
 use crate::telemetry::CollectorUrl;
 
@@ -94,7 +96,7 @@ macro_rules! whole_number {
     )*};
 }
 
-whole_number!(u8, u64, usize);
+whole_number!(u8, u32, u64, usize);
 
 /// A field that is a text which its type parses.
 macro_rules! text {
@@ -213,6 +215,37 @@ text!(
     "a URL such as \"http://127.0.0.1:4318\" or \"https://collector.example.com/otlp\"",
     Self::read,
     |url| url.uri().to_string().trim_end_matches('/').to_owned()
+);
+
+text!(
+    Arc<str>,
+    "a text that is not empty",
+    |text| (!text.is_empty()).then(|| Self::from(text)),
+    ToString::to_string
+);
+text!(
+    Usd,
+    "US dollars as a decimal in quotes, such as \"250\" or \"0.50\"",
+    |text| text.parse().ok().filter(|amount| *amount >= Self::ZERO),
+    ToString::to_string
+);
+text!(
+    Timestamp,
+    "an instant such as \"2026-11-30T12:00:00Z\", or a date, which begins at midnight UTC",
+    |text| text.parse().ok(),
+    ToString::to_string
+);
+text!(
+    Period,
+    "\"day\", \"week\", \"month\", \"quarter\", \"year\", or a window such as \"rolling 24h\" or \"rolling 30d\"",
+    |text| text.parse().ok(),
+    ToString::to_string
+);
+text!(
+    Zone,
+    "a time zone of the IANA database, such as \"UTC\" or \"Europe/Berlin\"",
+    |text| text.parse().ok(),
+    ToString::to_string
 );
 
 /// A secret shows as stars.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::budgets;
 use super::form::{Form, Named};
 use super::proofs;
 use super::proxy_choice::ProxyChoice;
@@ -29,6 +30,7 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.table("drain", |form| drain(form, &mut settings.drain));
     form.table("ledger", |form| ledger(form, &mut settings.ledger));
     form.table("prices", |form| prices(form, &mut settings.prices));
+    form.named_tables("budgets", &mut settings.budgets, budgets::budget);
     form.table("metrics", |form| metrics(form, &mut settings.telemetry));
     form.table("shutdown", |form| shutdown(form, settings));
     form.table("log", |form| log(form, &mut settings.telemetry));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::{Glob, TenantId};
+use super::{Glob, Keyword, TenantId};
 
 /// The facets of one call that budgets and limits can tell apart.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub enum Facet {
 
 impl Facet {
     /// Every facet, in the order in which subjects name them.
-    pub const ALL: [Self; 6] = [
+    pub const EVERY: [Self; 6] = [
         Self::Tenant,
         Self::Application,
         Self::Model,
@@ -62,8 +62,8 @@ impl Facet {
         Self::Session,
     ];
 
-    /// The word in the configuration.
-    pub const fn name(self) -> &'static str {
+    /// The word in the configuration and in subjects.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
             Self::Application => "application",
@@ -86,6 +86,14 @@ impl Facet {
     }
 }
 
+impl Keyword for Facet {
+    const ALL: &'static [Self] = &Self::EVERY;
+
+    fn name(self) -> &'static str {
+        self.word()
+    }
+}
+
 impl Scope {
     /// Which counter a call belongs to, such as `tenant=search model=nova-lite`; `None` where the
     /// call is not meant. A call without a facet that is named (no user, no model) is not meant.
@@ -103,7 +111,7 @@ impl Scope {
             };
             let space = if counter.is_empty() { "" } else { " " };
             // Writing to a string cannot fail.
-            let _ok = write!(counter, "{space}{}={value}", facet.name());
+            let _ok = write!(counter, "{space}{}={value}", facet.word());
         }
         Some(counter.into())
     }

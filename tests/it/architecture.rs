@@ -59,6 +59,7 @@ const SETTINGS: Imports = only(&[
     "registry",
     "identity",
     "pricing",
+    "budgets",
     "relay",
     "ledger",
     "upstream",
@@ -67,7 +68,7 @@ const SETTINGS: Imports = only(&[
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 20] = [
+const ROOMS: [Room; 21] = [
     Room::new(
         0,
         "domain",
@@ -121,6 +122,12 @@ const ROOMS: [Room; 20] = [
         "pricing",
         only(&["domain"]),
         "dated prices; usage becomes a charge",
+    ),
+    Room::new(
+        2,
+        "budgets",
+        only(&["domain"]),
+        "what may be spent: held before a call, settled after it",
     ),
     Room::new(
         2,

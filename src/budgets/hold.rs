@@ -1,0 +1,83 @@
+//! What a call holds, before and after it is sent.
+//!
+//! The type says which of the two a drop means: nothing was sent, so nothing was spent; or Bedrock
+//! may have served it, so all of it was.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::book::{HoldAt, State};
+use crate::domain::Usd;
+
+/// What budgets hold for a call that was not sent yet. Dropped, it is given back.
+#[derive(Debug)]
+pub struct Reservation {
+    /// `None` once it has become a [`Held`].
+    pub(super) held: Option<Held>,
+    /// Budgets in mode `observe` that would have refused the call.
+    pub observed: Vec<Arc<str>>,
+    /// The least that any blocking budget has left, with this call taken off.
+    pub remaining: Option<Usd>,
+}
+
+impl Reservation {
+    /// The call is about to be sent: from here on the hold stays until the call settles.
+    pub fn sent(mut self) -> Option<Held> {
+        self.held.take()
+    }
+
+    /// What is held: the largest of the amounts that the budgets hold.
+    pub fn amount(&self) -> Usd {
+        self.held.as_ref().map_or(Usd::ZERO, |held| held.amount)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(mut held) = self.held.take() {
+            held.end(End::GivenBack);
+        }
+    }
+}
+
+/// What budgets hold for a call that may have reached Bedrock. Dropped without being settled (a
+/// bug, or the end of the process), it counts as spent.
+#[derive(Debug)]
+pub struct Held {
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) holds: Vec<HoldAt>,
+    pub(super) amount: Usd,
+}
+
+impl Held {
+    /// Nothing was sent after all.
+    pub fn give_back(mut self) {
+        self.end(End::GivenBack);
+    }
+
+    /// Takes the holds off; what the call cost is counted apart.
+    pub(super) fn take(mut self) -> Vec<HoldAt> {
+        std::mem::take(&mut self.holds)
+    }
+
+    fn end(&mut self, end: End) {
+        let holds = std::mem::take(&mut self.holds);
+        if holds.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.end(&holds, end);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.end(End::Spent);
+    }
+}
+
+/// What becomes of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    GivenBack,
+    Spent,
+}

@@ -1,0 +1,31 @@
+//! Budgets: what may be spent, by whom, in which period; held before a call, settled after it.
+//!
+//! A call reserves the most that it can cost with every budget that applies, in one step: all have
+//! room for the whole amount, or nothing is held and the call is refused. When its entry is in the
+//! ledger the hold becomes what the call cost. Whatever is not known stays held: usage that nobody
+//! reported is counted at the hold, and a hold that is dropped unsettled counts as spent.
+//!
+//! This room knows nothing of HTTP, prices or tokens: amounts come to it worked out. It does no
+//! I/O and asks no clock. `docs/budgets.md` says what is promised and why it holds.
+
+#![deny(
+    clippy::float_arithmetic,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::integer_division
+)]
+
+mod book;
+mod budget;
+mod counter;
+mod hold;
+mod period;
+mod refused;
+#[cfg(test)]
+mod tests;
+
+pub use book::{Amount, Budgets, Demand, Spent};
+pub use budget::{Action, Budget, BudgetMode, InputBound, Raise, RefuseWith, Reserve};
+pub use hold::{Held, Reservation};
+pub use period::{Calendar, InvalidPeriod, Period, Zone};
+pub use refused::Refused;
