@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod asked_max;
 mod converse;
 mod counts;
 mod estimate;
@@ -19,6 +20,7 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 
+pub use asked_max::{AskedTokens, asked_tokens};
 pub use estimate::{Estimator, Received};
 pub use meter::{End, Meter};
 pub use request::{RequestFacts, request_facts};
