@@ -6,54 +6,25 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
+
 use super::budget::{Budget, InputBound, Reserve};
 use super::counter::{Counter, Position};
 use super::hold::{End, Held, Reservation};
 use super::refused::{Downgrade, Refused};
 use crate::domain::{BudgetStanding, Facet, Subject, TenantId, Timestamp, Usd};
 
-/// What a call asks of the budgets.
-#[derive(Clone, Copy, Debug)]
-pub struct Demand<'a> {
-    /// Whose call it is.
-    pub subject: Subject<'a>,
-    /// When it was admitted.
-    pub at: Timestamp,
-    /// What it can cost at most; `None` where nobody knows.
-    pub amount: Option<Amount>,
+/// The budgets that a call has to fit, and its counter in each.
+#[derive(Debug)]
+pub struct Applying<'a> {
+    subject: Subject<'a>,
+    budgets: Vec<(Arc<Budget>, Arc<str>)>,
 }
 
-/// The most that a call can cost, by how its input is bounded and how much is held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
-    /// Input as proven, output at its maximum.
-    pub proven_max: Usd,
-    /// Input as proven, output at p99.
-    pub proven_p99: Usd,
-    /// Input as calibrated, output at its maximum.
-    pub calibrated_max: Usd,
-    /// Input as calibrated, output at p99.
-    pub calibrated_p99: Usd,
-}
-
-impl Amount {
-    /// The same however it is bounded.
-    pub const fn of(amount: Usd) -> Self {
-        Self {
-            proven_max: amount,
-            proven_p99: amount,
-            calibrated_max: amount,
-            calibrated_p99: amount,
-        }
-    }
-
-    const fn held_by(&self, budget: &Budget) -> Usd {
-        match (budget.input, budget.reserve) {
-            (InputBound::Proven, Reserve::Max) => self.proven_max,
-            (InputBound::Proven, Reserve::P99) => self.proven_p99,
-            (InputBound::Calibrated, Reserve::Max) => self.calibrated_max,
-            (InputBound::Calibrated, Reserve::P99) => self.calibrated_p99,
-        }
+impl Applying<'_> {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.budgets.is_empty()
     }
 }
 
@@ -69,15 +40,23 @@ pub struct Spent<'a> {
 }
 
 /// All budgets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Budgets {
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
 
-/// The table and the counters.
+/// The table, which calls read without a lock, and the counters.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    table: ArcSwap<Table>,
+    state: Mutex<State>,
+}
+
+type Table = Vec<Arc<Budget>>;
+
+/// The counters.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    table: Arc<[Arc<Budget>]>,
     counters: HashMap<Key, Entry>,
 }
 
@@ -107,16 +86,14 @@ pub(super) struct HoldAt {
 impl Budgets {
     /// These budgets, with what the ledger says was spent.
     pub fn new(table: Vec<Budget>, spent: &[Spent<'_>], now: Timestamp) -> Self {
-        let budgets = Self {
-            state: Arc::default(),
-        };
+        let budgets = Self::default();
         budgets.replace(table, spent, now);
         budgets
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.lock().table.is_empty()
+        self.shared.table.load().is_empty()
     }
 
     /// The first instant that any of these budgets has to know of.
@@ -128,11 +105,11 @@ impl Budgets {
     /// Puts another table in force. Budgets that count the same money go on with their counters;
     /// those that are new begin with what the ledger says.
     pub fn replace(&self, table: Vec<Budget>, spent: &[Spent<'_>], now: Timestamp) {
-        let mut state = self.lock();
-        let table: Arc<[Arc<Budget>]> = table.into_iter().map(Arc::new).collect();
-        let old = std::mem::replace(&mut state.table, Arc::clone(&table));
+        let mut state = self.shared.lock();
+        let table: Table = table.into_iter().map(Arc::new).collect();
+        let old = self.shared.table.swap(Arc::new(table.clone()));
         let goes_on = |new: &Budget| old.iter().any(|old| old.counts_as(new));
-        let (same, new): (Vec<_>, Vec<_>) = table.iter().cloned().partition(|one| goes_on(one));
+        let (same, new): (Table, Table) = table.into_iter().partition(|one| goes_on(one));
         state.counters.retain(|key, entry| {
             let found = same.iter().find(|one| one.name == key.budget);
             if let Some(found) = found {
@@ -144,36 +121,50 @@ impl Budgets {
             state.open_fixed(budget, now);
         }
         for one in spent {
-            for budget in &new {
-                state.spend(budget, &one.subject, one.at, one.amount);
-            }
+            state.spend(&new, one);
         }
     }
 
-    /// Holds what a call can cost with every budget that applies: with all, or with none. `None`
-    /// where none applies.
+    /// The budgets that a call has to fit. Takes no lock: most calls meet none.
+    pub fn applying<'a>(&self, subject: Subject<'a>) -> Applying<'a> {
+        let table = self.shared.table.load();
+        let applies = |budget: &Arc<Budget>| {
+            let counter = budget.scope.counter(&subject)?;
+            Some((Arc::clone(budget), counter))
+        };
+        let budgets = table.iter().filter_map(applies).collect();
+        Applying { subject, budgets }
+    }
+
+    /// Holds what a call can cost with every budget that applies: with all, or with none. `most`
+    /// says what that is, for how a budget wants it bounded; `None` where nobody knows.
     ///
     /// # Errors
     /// When a blocking budget has no room for the whole amount, or the amount is not known.
-    pub fn reserve(&self, demand: &Demand<'_>) -> Result<Option<Reservation>, Box<Refused>> {
-        let mut state = self.lock();
-        let table = Arc::clone(&state.table);
-        let mut holds = Vec::new();
+    pub fn reserve(
+        &self,
+        applying: Applying<'_>,
+        at: Timestamp,
+        mut most: impl FnMut(InputBound, Reserve) -> Option<Usd>,
+    ) -> Result<Reservation, Box<Refused>> {
+        let Applying { subject, budgets } = applying;
+        let wanted = budgets.into_iter().map(|(budget, counter)| {
+            let amount = most(budget.input, budget.reserve).map(Usd::ceil_micro);
+            (budget, counter, amount)
+        });
+        // Worked out before the lock is taken.
+        let wanted: Vec<_> = wanted.collect();
+        let mut state = self.shared.lock();
+        let mut holds = Vec::with_capacity(wanted.len());
         let mut observed = Vec::new();
         let mut remaining: Option<Usd> = None;
-        let mut largest = Usd::ZERO;
-        for budget in table.iter() {
-            let Some(key) = state.key(budget, &demand.subject) else {
-                continue;
-            };
-            let position = state.position(&key, budget, demand);
-            let amount = demand
-                .amount
-                .map(|amount| amount.held_by(budget).ceil_micro());
-            let limit = budget.limit_at(demand.at);
+        for (budget, counter, amount) in wanted {
+            let key = state.key(&budget, counter);
+            let position = state.position(&key, &budget, &subject, at);
+            let limit = budget.limit_at(at);
             let fits = amount.is_some_and(|amount| position.has_room(amount, limit));
             if !fits && budget.blocks() {
-                return Err(Box::new(refused(budget, &key, &position, amount, limit)));
+                return Err(Box::new(refused(&budget, &key, &position, amount, limit)));
             }
             if !fits && budget.would_refuse() {
                 observed.push(Arc::clone(&budget.name));
@@ -183,48 +174,42 @@ impl Budgets {
                 let left = position.left(amount, limit);
                 remaining = Some(remaining.map_or(left, |least| least.min(left)));
             }
-            largest = largest.max(amount);
-            holds.push(HoldAt {
-                key,
-                at: demand.at,
-                amount,
-            });
-        }
-        if holds.is_empty() {
-            return Ok(None);
+            holds.push(HoldAt { key, at, amount });
         }
         for hold in &holds {
             state.change(hold, Counter::hold);
         }
         drop(state);
+        let amount = holds.iter().map(|hold| hold.amount).max();
         let held = Held {
-            state: Arc::clone(&self.state),
+            shared: Arc::clone(&self.shared),
             holds,
-            amount: largest,
+            amount: amount.unwrap_or_default(),
         };
-        Ok(Some(Reservation {
+        Ok(Reservation {
             held: Some(held),
             observed,
             remaining,
-        }))
+        })
     }
 
     /// Counts what a call cost, once its entry is in the ledger, and gives back what it held.
     pub fn settle(&self, held: Option<Held>, spent: &Spent<'_>) {
         let holds = held.map(Held::take).unwrap_or_default();
-        let mut state = self.lock();
+        let table = self.shared.table.load();
+        if table.is_empty() {
+            return;
+        }
+        let mut state = self.shared.lock();
         state.end(&holds, End::GivenBack);
         if spent.amount != Usd::ZERO {
-            let table = Arc::clone(&state.table);
-            for budget in table.iter() {
-                state.spend(budget, &spent.subject, spent.at, spent.amount);
-            }
+            state.spend(&table, spent);
         }
     }
 
     /// Where every counter stands. Counters that count nothing any more are forgotten.
     pub fn standings(&self, now: Timestamp) -> Vec<BudgetStanding> {
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         state.counters.retain(|_key, entry| {
             let calendar = &entry.budget.calendar;
             entry.budget.has_one_counter() || !entry.counter.is_idle(calendar, now)
@@ -237,8 +222,10 @@ impl Budgets {
         standings.sort_by(|a, b| (&a.budget, &a.subject).cmp(&(&b.budget, &b.subject)));
         standings
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -254,26 +241,31 @@ impl State {
         }
     }
 
-    /// The counter of a call in a budget; `None` where it is not meant. Beyond the most counters
-    /// all who have none yet share one: the limit holds for them together.
-    fn key(&self, budget: &Budget, subject: &Subject<'_>) -> Option<Key> {
-        let subject = budget.scope.counter(subject)?;
+    /// The key of a counter. Beyond the most counters all who have none yet share one: the limit
+    /// holds for them together.
+    fn key(&self, budget: &Budget, subject: Arc<str>) -> Key {
         let key = Key {
             budget: Arc::clone(&budget.name),
             subject,
         };
         if self.counters.len() < COUNTERS_MAX || self.counters.contains_key(&key) {
-            return Some(key);
+            return key;
         }
-        Some(Key {
+        Key {
             subject: OTHERS.into(),
             ..key
-        })
+        }
     }
 
-    fn position(&mut self, key: &Key, budget: &Arc<Budget>, demand: &Demand<'_>) -> Position {
-        let entry = self.entry(key, budget, &demand.subject, demand.at);
-        entry.counter.position(&budget.calendar, demand.at)
+    fn position(
+        &mut self,
+        key: &Key,
+        budget: &Arc<Budget>,
+        subject: &Subject<'_>,
+        at: Timestamp,
+    ) -> Position {
+        let entry = self.entry(key, budget, subject, at);
+        entry.counter.position(&budget.calendar, at)
     }
 
     fn entry(
@@ -283,19 +275,23 @@ impl State {
         subject: &Subject<'_>,
         at: Timestamp,
     ) -> &mut Entry {
-        if !self.counters.contains_key(key) {
-            let entry = Entry::new(budget, Some(subject.tenant), at);
-            self.counters.insert(key.clone(), entry);
-        }
-        self.counters
-            .entry(key.clone())
-            .or_insert_with(|| Entry::new(budget, Some(subject.tenant), at))
+        let entry = self.counters.entry(key.clone());
+        entry.or_insert_with(|| Entry::new(budget, Some(subject.tenant), at))
     }
 
-    fn spend(&mut self, budget: &Arc<Budget>, subject: &Subject<'_>, at: Timestamp, amount: Usd) {
-        if let Some(key) = self.key(budget, subject) {
-            let entry = self.entry(&key, budget, subject, at);
-            entry.counter.spend(&budget.calendar, at, amount);
+    /// Counts an amount with every budget of the table that its subject is meant by.
+    fn spend(&mut self, table: &[Arc<Budget>], spent: &Spent<'_>) {
+        let Spent {
+            subject,
+            at,
+            amount,
+        } = spent;
+        for budget in table {
+            if let Some(counter) = budget.scope.counter(subject) {
+                let key = self.key(budget, counter);
+                let entry = self.entry(&key, budget, subject, *at);
+                entry.counter.spend(&budget.calendar, *at, *amount);
+            }
         }
     }
 

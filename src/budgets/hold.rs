@@ -3,9 +3,9 @@
 //! The type says which of the two a drop means: nothing was sent, so nothing was spent; or Bedrock
 //! may have served it, so all of it was.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::book::{HoldAt, State};
+use super::book::{HoldAt, Shared};
 use crate::domain::Usd;
 
 /// What budgets hold for a call that was not sent yet. Dropped, it is given back.
@@ -43,7 +43,7 @@ impl Drop for Reservation {
 /// bug, or the end of the process), it counts as spent.
 #[derive(Debug)]
 pub struct Held {
-    pub(super) state: Arc<Mutex<State>>,
+    pub(super) shared: Arc<Shared>,
     pub(super) holds: Vec<HoldAt>,
     pub(super) amount: Usd,
 }
@@ -64,8 +64,7 @@ impl Held {
         if holds.is_empty() {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.end(&holds, end);
+        self.shared.lock().end(&holds, end);
     }
 }
 

@@ -24,8 +24,8 @@ mod refused;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Amount, Budgets, Demand, Spent};
+pub use book::{Applying, Budgets, Spent};
 pub use budget::{Action, Budget, BudgetMode, InputBound, Raise, RefuseWith, Reserve};
 pub use hold::{Held, Reservation};
 pub use period::{Calendar, InvalidPeriod, Period, Zone};
-pub use refused::Refused;
+pub use refused::{Downgrade, Refused};

@@ -69,12 +69,16 @@ fn subject<'a>(tenant: &'a TenantId, application: &'a str) -> Subject<'a> {
     }
 }
 
-fn demand<'a>(subject: Subject<'a>, amount: &str) -> Demand<'a> {
-    Demand {
-        subject,
-        at: at(NOW),
-        amount: Some(Amount::of(usd(amount))),
-    }
+/// Reserves for a call that costs at most that, or nobody knows what.
+fn reserve(
+    budgets: &Budgets,
+    subject: Subject<'_>,
+    amount: Option<&str>,
+) -> Result<Reservation, Box<Refused>> {
+    let amount = amount.map(usd);
+    budgets.reserve(budgets.applying(subject), at(NOW), |_input, _reserve| {
+        amount
+    })
 }
 
 fn spent<'a>(subject: Subject<'a>, amount: &str) -> Spent<'a> {
@@ -107,10 +111,7 @@ fn row(budget: &str, subject: &str, spent: &str, held: &str) -> (String, String,
 fn a_call_holds_its_most_and_settles_for_its_cost() {
     let search = TenantId::new("search").unwrap();
     let budgets = budgets(vec![budget("search", &[(Facet::Tenant, "search")], "10")]);
-    let held = budgets
-        .reserve(&demand(subject(&search, "web"), "4"))
-        .unwrap()
-        .unwrap();
+    let held = reserve(&budgets, subject(&search, "web"), Some("4")).unwrap();
     assert_eq!((held.amount(), held.remaining), (usd("4"), Some(usd("6"))));
     assert_eq!(
         standing(&budgets),
@@ -128,21 +129,15 @@ fn the_whole_amount_must_fit_and_the_refusal_names_the_numbers() {
     let search = TenantId::new("search").unwrap();
     let budgets = budgets(vec![budget("search", &[(Facet::Tenant, "search")], "10")]);
     budgets.settle(None, &spent(subject(&search, "web"), "7"));
-    let first = budgets
-        .reserve(&demand(subject(&search, "web"), "2"))
-        .unwrap();
-    let refused = budgets
-        .reserve(&demand(subject(&search, "web"), "1.000001"))
-        .unwrap_err();
+    let first = reserve(&budgets, subject(&search, "web"), Some("2")).unwrap();
+    let refused = reserve(&budgets, subject(&search, "web"), Some("1.000001")).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "budget search of tenant=search has no room for this call: limit $10 a month, spent $7, \
          held for calls in flight $2, this call at most $1.000001; more room at \
          2026-12-01T00:00:00.000Z; ask finops@example.org"
     );
-    budgets
-        .reserve(&demand(subject(&search, "web"), "1"))
-        .unwrap();
+    reserve(&budgets, subject(&search, "web"), Some("1")).unwrap();
     drop(first);
 }
 
@@ -159,14 +154,9 @@ fn all_budgets_that_apply_must_have_room_or_nothing_is_held() {
         ),
         budget("sales", &[(Facet::Tenant, "sales")], "0"),
     ]);
-    let refused = budgets
-        .reserve(&demand(subject(&search, "web"), "2"))
-        .unwrap_err();
+    let refused = reserve(&budgets, subject(&search, "web"), Some("2")).unwrap_err();
     assert_eq!(&*refused.budget, "web");
-    let held = budgets
-        .reserve(&demand(subject(&search, "batch"), "2"))
-        .unwrap()
-        .unwrap();
+    let held = reserve(&budgets, subject(&search, "batch"), Some("2")).unwrap();
     assert_eq!(
         standing(&budgets),
         [
@@ -183,17 +173,12 @@ fn all_budgets_that_apply_must_have_room_or_nothing_is_held() {
 fn an_unsent_call_gives_back_and_one_that_vanishes_after_counts_as_spent() {
     let search = TenantId::new("search").unwrap();
     let budgets = budgets(vec![budget("all", &[], "10")]);
-    let reserve = || {
-        budgets
-            .reserve(&demand(subject(&search, "web"), "3"))
-            .unwrap()
-            .unwrap()
-    };
-    drop(reserve());
+    let once = || reserve(&budgets, subject(&search, "web"), Some("3")).unwrap();
+    drop(once());
     assert_eq!(standing(&budgets), [row("all", "", "0", "0")]);
-    reserve().sent().unwrap().give_back();
+    once().sent().unwrap().give_back();
     assert_eq!(standing(&budgets), [row("all", "", "0", "0")]);
-    drop(reserve().sent());
+    drop(once().sent());
     assert_eq!(standing(&budgets), [row("all", "", "3", "0")]);
 }
 
@@ -209,28 +194,17 @@ fn only_a_blocking_budget_refuses_and_an_observed_one_says_what_it_would() {
         ..budget("observed", &[], "1")
     };
     let budgets = budgets(vec![alert, observed]);
-    let held = budgets
-        .reserve(&demand(subject(&search, "web"), "3"))
-        .unwrap()
-        .unwrap();
+    let held = reserve(&budgets, subject(&search, "web"), Some("3")).unwrap();
     assert_eq!(held.observed, ["observed".into()]);
     assert_eq!(held.remaining, None);
-    let unknown = Demand {
-        amount: None,
-        ..demand(subject(&search, "web"), "0")
-    };
-    assert!(budgets.reserve(&unknown).is_ok());
+    assert!(reserve(&budgets, subject(&search, "web"), None).is_ok());
 }
 
 #[test]
 fn a_call_of_unknown_cost_does_not_fit_a_blocking_budget() {
     let search = TenantId::new("search").unwrap();
     let budgets = budgets(vec![budget("all", &[], "10")]);
-    let unknown = Demand {
-        amount: None,
-        ..demand(subject(&search, "web"), "0")
-    };
-    let refused = budgets.reserve(&unknown).unwrap_err();
+    let refused = reserve(&budgets, subject(&search, "web"), None).unwrap_err();
     assert_eq!(refused.this, None);
 }
 
@@ -262,9 +236,7 @@ fn a_raise_holds_for_its_time() {
 fn a_reload_keeps_what_is_held_and_new_budgets_begin_with_the_ledger() {
     let search = TenantId::new("search").unwrap();
     let budgets = budgets(vec![budget("all", &[], "10")]);
-    let held = budgets
-        .reserve(&demand(subject(&search, "web"), "4"))
-        .unwrap()
+    let held = reserve(&budgets, subject(&search, "web"), Some("4"))
         .unwrap()
         .sent();
     let ledger = [spent(subject(&search, "web"), "2.5")];
@@ -356,9 +328,9 @@ proptest! {
                     let amount = i64::from(amount);
                     let fits = model.taken(tenant) + amount <= team && model.all() + amount <= all;
                     let text = cents(amount).to_string();
-                    let answer = budgets.reserve(&demand(subject(&tenants[tenant], "web"), &text));
+                    let answer = reserve(&budgets, subject(&tenants[tenant], "web"), Some(&text));
                     prop_assert_eq!(answer.is_ok(), fits);
-                    if let Ok(Some(reservation)) = answer {
+                    if let Ok(reservation) = answer {
                         *model.held.entry(tenant).or_default() += amount;
                         open.push((tenant, amount, reservation.sent().unwrap()));
                     }
@@ -426,7 +398,7 @@ fn a_thousand_callers_at_once_pass_no_limit() {
                 for call in 0..CALLERS {
                     let team = (call * 7 + thread) % TEAMS;
                     let subject = subject(&tenants[team], "web");
-                    if let Ok(Some(held)) = budgets.reserve(&demand(subject, "0.01")) {
+                    if let Ok(held) = reserve(&budgets, subject, Some("0.01")) {
                         let_through[team] += 1;
                         budgets.settle(held.sent(), &spent(subject, "0.01"));
                     }

@@ -7,6 +7,7 @@
 mod answer;
 mod asked;
 mod asked_max;
+mod bound;
 mod converse;
 mod counts;
 mod estimate;
@@ -17,10 +18,15 @@ mod invoke_stream;
 mod meter;
 mod request;
 mod shapes;
+mod tails;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub use asked_max::{AskedTokens, asked_tokens};
+pub use bound::{CallBound, call_bound};
 pub use estimate::{Estimator, Received};
 pub use meter::{End, Meter};
 pub use request::{RequestFacts, request_facts};
+pub use tails::{Learned, Tails};
+pub use windows::{Window, WindowRule, Windows};

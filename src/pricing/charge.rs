@@ -37,7 +37,7 @@ impl Catalogue {
 }
 
 /// Provisioned, imported and marketplace capacity and the reserved tier are paid by the hour.
-fn is_paid_by_capacity(terms: &Terms<'_>) -> bool {
+pub(super) fn is_paid_by_capacity(terms: &Terms<'_>) -> bool {
     match terms.model.capacity {
         Capacity::Provisioned | Capacity::Imported | Capacity::Marketplace => true,
         Capacity::OnDemand | Capacity::CustomOnDemand => *terms.tier == ServiceTier::Reserved,

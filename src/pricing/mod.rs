@@ -12,6 +12,7 @@
 
 mod catalogue;
 mod charge;
+mod dearest;
 mod error;
 mod listing;
 mod matching;
@@ -20,6 +21,7 @@ mod sheet;
 mod text;
 
 pub use catalogue::Catalogue;
+pub use dearest::Bounds;
 pub use error::PricingError;
 pub use listing::{Listing, Selection, Source};
 pub use matching::Terms;

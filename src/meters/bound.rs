@@ -1,0 +1,254 @@
+//! The most that a call can use, from its request alone, before it is sent.
+//!
+//! **Why the prompt's bound holds.** Tokenizers of the byte-level kind never make more tokens of a
+//! text than it has bytes, and a text in JSON has at least as many bytes as the text itself. What
+//! the model's template adds (roles, turns, tool prompts) is less than the JSON around each message
+//! and a constant. An image counts as the largest image there is. What does not stand in the
+//! request (a document, video, a file in S3) is bounded by what the model reads at all.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+
+use super::asked::Asked;
+use super::asked_max::asked_tokens;
+use super::families::{Billing, billing};
+use super::windows::{Window, Windows};
+use crate::codec::occurs;
+use crate::domain::{ModelRef, Operation, Usage};
+
+/// What a call uses at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallBound {
+    /// Tokens of the prompt, in all classes together.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub output_tokens: u64,
+    /// Bytes of the request.
+    pub bytes: u64,
+    /// Everything that makes the prompt stands in the request as text.
+    pub is_text: bool,
+    /// The request says where to cache.
+    pub writes_cache: bool,
+    /// The request asks for the latency-optimised mode.
+    pub asks_latency: bool,
+    /// Units that stand in the request.
+    pub units: Usage,
+}
+
+/// What a call uses at most; `None` where its request does not tell.
+pub fn call_bound(
+    operation: Operation,
+    model: Option<&ModelRef>,
+    body: &[Bytes],
+    windows: &Windows,
+) -> Option<CallBound> {
+    let billing = match operation {
+        Operation::Converse | Operation::ConverseStream => Billing::Tokens,
+        Operation::InvokeModel | Operation::InvokeModelWithResponseStream => {
+            billing(model.and_then(|model| model.base.as_deref()))
+        }
+        Operation::CountTokens
+        | Operation::GetAsyncInvoke
+        | Operation::ListAsyncInvokes
+        | Operation::GetInferenceProfile
+        | Operation::ListInferenceProfiles => return Some(CallBound::nothing()),
+        Operation::InvokeModelWithBidirectionalStream
+        | Operation::ApplyGuardrail
+        | Operation::InvokeGuardrailChecks
+        | Operation::StartAsyncInvoke => return None,
+    };
+    let window = windows.of(model);
+    let text = text_bound(body, &window);
+    match billing {
+        Billing::Tokens => {
+            let asked = asked_tokens(operation, model, body).output_max;
+            let output_tokens = asked.unwrap_or(window.output_tokens_max);
+            Some(CallBound {
+                output_tokens,
+                ..text
+            })
+        }
+        Billing::Embedding => Some(text),
+        Billing::EmbeddingAnd(read) => read(body).and_then(|asked| with_units(text, asked)),
+        Billing::Request(read) => read(body).and_then(|asked| {
+            let nothing = CallBound {
+                prompt_tokens: 0,
+                ..text
+            };
+            with_units(nothing, asked)
+        }),
+        Billing::Opaque => None,
+    }
+}
+
+fn with_units(mut text: CallBound, asked: Asked) -> Option<CallBound> {
+    text.units = asked.units;
+    (!asked.unseen).then_some(text)
+}
+
+impl CallBound {
+    /// Of a call that costs nothing.
+    const fn nothing() -> Self {
+        Self {
+            prompt_tokens: 0,
+            output_tokens: 0,
+            bytes: 0,
+            is_text: true,
+            writes_cache: false,
+            asks_latency: false,
+            units: Usage::none(),
+        }
+    }
+}
+
+fn text_bound(body: &[Bytes], window: &Window) -> CallBound {
+    let bytes: u64 = body.iter().map(|piece| piece.len() as u64).sum();
+    let is_elsewhere = ELSEWHERE.iter().any(|needle| occurs(body, needle));
+    let images = count(body, &IMAGE);
+    let in_images = images.saturating_mul(window.image_tokens_max);
+    let in_text = bytes.saturating_add(in_images).saturating_add(TEMPLATE);
+    let most = window.context_tokens_max;
+    CallBound {
+        prompt_tokens: if is_elsewhere {
+            most
+        } else {
+            in_text.min(most)
+        },
+        output_tokens: 0,
+        bytes,
+        is_text: !is_elsewhere && images == 0,
+        writes_cache: occurs(body, &CACHE),
+        asks_latency: occurs(body, &LATENCY),
+        units: Usage::none(),
+    }
+}
+
+/// How often a needle occurs, at least; across the border of two pieces it may count once more.
+fn count(body: &[Bytes], needle: &Finder<'_>) -> u64 {
+    let inside: usize = body
+        .iter()
+        .map(|piece| needle.find_iter(piece).count())
+        .sum();
+    // One for each border: an image cannot hide in one.
+    let borders = body.len().saturating_sub(1);
+    let borders = if inside > 0 || occurs(body, needle) {
+        borders
+    } else {
+        0
+    };
+    (inside as u64).saturating_add(borders as u64)
+}
+
+/// Roles and turns are shorter than the JSON around them; prompts that tools add are near 1,300
+/// tokens for the largest known.
+const TEMPLATE: u64 = 2_048;
+
+static ELSEWHERE: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+    [
+        "\"document\"",
+        "\"video\"",
+        "\"audio\"",
+        "\"s3Location\"",
+        "s3://",
+        "\"file\"",
+    ]
+    .map(Finder::new)
+});
+static IMAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"image"));
+static CACHE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"cache"));
+static LATENCY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"optimized\""));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Capacity, Geography};
+
+    fn bound(operation: Operation, base: &str, body: &str) -> Option<CallBound> {
+        let model = ModelRef {
+            asked: base.into(),
+            base: Some(base.into()),
+            geography: Geography::InRegion,
+            capacity: Capacity::OnDemand,
+        };
+        let pieces = [Bytes::copy_from_slice(body.as_bytes())];
+        call_bound(operation, Some(&model), &pieces, &Windows::default())
+    }
+
+    const NOVA: &str = "amazon.nova-lite-v1:0";
+
+    /// Prompt and answer.
+    fn check(body: &str, expected: (u64, u64)) {
+        let bound = bound(Operation::Converse, NOVA, body).unwrap();
+        assert_eq!(
+            (bound.prompt_tokens, bound.output_tokens),
+            expected,
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn a_text_has_no_more_tokens_than_bytes() {
+        let body = r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}],"inferenceConfig":{"maxTokens":7}}"#;
+        check(body, (body.len() as u64 + 2_048, 7));
+        check("{}", (2 + 2_048, 10_240));
+    }
+
+    #[test]
+    fn what_is_not_in_the_request_is_bounded_by_the_model() {
+        check(
+            r#"{"messages":[{"content":[{"document":{}}]}]}"#,
+            (300_000, 10_240),
+        );
+        check(
+            r#"{"source":{"s3Location":{"uri":"s3://b/k"}}}"#,
+            (300_000, 10_240),
+        );
+        let image = r#"{"image":{"source":{"bytes":"AAAA"}}}"#;
+        check(image, (image.len() as u64 + 8_000 + 2_048, 10_240));
+    }
+
+    #[test]
+    fn a_request_that_may_write_a_cache_says_so() {
+        let cached = r#"{"messages":[{"content":[{"cachePoint":{"type":"default"}}]}]}"#;
+        assert!(
+            bound(Operation::Converse, NOVA, cached)
+                .unwrap()
+                .writes_cache
+        );
+        assert!(!bound(Operation::Converse, NOVA, "{}").unwrap().writes_cache);
+    }
+
+    #[test]
+    fn units_stand_in_the_request_and_what_cannot_be_seen_has_no_bound() {
+        let body = r#"{"query":"q","documents":["a"]}"#;
+        let rerank = bound(Operation::InvokeModel, "cohere.rerank-v3-5:0", body).unwrap();
+        assert_eq!((rerank.prompt_tokens, rerank.output_tokens), (0, 0));
+        let units: Vec<_> = rerank
+            .units
+            .iter()
+            .map(|(unit, n)| (unit.name().to_owned(), n))
+            .collect();
+        assert_eq!(units, [("search_unit".to_owned(), 1)]);
+        assert_eq!(
+            bound(Operation::InvokeModel, "amazon.nova-canvas-v1:0", "{}"),
+            None
+        );
+        assert_eq!(
+            bound(Operation::ApplyGuardrail, "amazon.nova-lite-v1:0", "{}"),
+            None
+        );
+        let free = bound(Operation::CountTokens, NOVA, "{}").unwrap();
+        assert_eq!((free.prompt_tokens, free.output_tokens), (0, 0));
+    }
+
+    #[test]
+    fn an_image_on_the_border_of_two_pieces_is_counted() {
+        let pieces = [
+            Bytes::from_static(b"{\"im"),
+            Bytes::from_static(b"age\":1}"),
+        ];
+        assert_eq!(count(&pieces, &IMAGE), 1);
+    }
+}
