@@ -1,6 +1,7 @@
 //! The running process: listeners, workers, wiring, shutdown.
 
 mod acceptor;
+mod books;
 mod callers;
 mod collector;
 mod connection;

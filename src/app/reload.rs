@@ -116,6 +116,9 @@ impl Reloader {
         self.connections.store(Arc::new(tables.connections));
         gates.world.store(Arc::new(tables.world));
         self.follow_issuers(&settings.identity.issuers);
+        if settings.budgets != applied.budgets {
+            gates.budgets_wanted.put(settings.budgets.clone());
+        }
         let mut changed = changed_keys(&applied, &settings);
         changed.retain(|key| reloads(key));
         let mut waiting = changed_keys(&self.started, &settings);
@@ -189,6 +192,7 @@ fn world(settings: &Settings, catalogue: Arc<Catalogue>, keys: &KeyRing) -> anyh
         request_headers: RequestHeaderFilter::new(tenancy),
         roles: Roles::new(&settings.upstream).context("read the endpoint of STS")?,
         request_metadata: settings.upstream.request_metadata.clone(),
+        windows: settings.windows.clone(),
         price_unknown: settings.when.price_unknown,
     })
 }
@@ -202,7 +206,8 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 19] = [
+const RELOADED: [&str; 21] = [
+    "budgets",
     "identity",
     "listener.header_bytes_max",
     "listener.header_timeout",
@@ -211,6 +216,7 @@ const RELOADED: [&str; 19] = [
     "listener.stall_timeout",
     "listener.tls",
     "listener.trusted_proxies",
+    "models",
     "prices",
     "upstream.control_endpoints",
     "upstream.credentials",

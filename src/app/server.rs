@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,9 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
+use super::books::Books;
 use super::callers::{CallersThread, Known};
 use super::door::Door;
 use super::follow::{Load, follow};
@@ -32,12 +32,8 @@ use crate::admin::{self, Admin};
 use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::identity::{KeyRing, Replays};
-use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
-use crate::meters::Estimator;
-use crate::pricing::Catalogue;
-use crate::proxy::{
-    Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, entry_of_lost_call, queue,
-};
+use crate::ledger::{Ledger, Recovered};
+use crate::proxy::{Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, queue};
 use crate::relay::GatherLimits;
 use crate::telemetry::Metrics;
 use crate::upstream::{CredentialStore, Patience, Pool, RoleSessions};
@@ -74,17 +70,12 @@ impl Server {
     /// When something the settings name cannot be had: an address, a file, the ledger.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
+        let ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
         // After the ledger: the pseudonyms' key lies in its directory.
         let ring = Arc::<KeyRing>::default();
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
-        let estimator = Estimator::default();
-        let recovered = settle_left_open(&mut ledger, &estimator, &world.catalogue, &*clock)?;
-        let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log")?;
-        let open_calls = Arc::new(open_calls);
-        let totals = PeriodTotals::seed(&ledger, clock.now()).context("sum up this month")?;
-        let totals = Arc::new(Mutex::new(totals));
+        let books = Books::open(&settings, ledger, &world.catalogue, &*clock)?;
         let metrics = Metrics::new(&settings.telemetry, &known_names(&settings));
         let metrics = Arc::new(metrics.context("make the metrics")?);
 
@@ -98,9 +89,12 @@ impl Server {
             callers: ArcSwap::from_pointee(callers),
             jobs: Arc::new(Jobs::new(open_registry(&settings)?)),
             replays: Replays::default(),
+            budgets: books.budgets.clone(),
+            budgets_wanted: Arc::default(),
+            tails: Arc::default(),
             bodies: body_limits(&settings),
             settlements,
-            open_calls: Arc::clone(&open_calls),
+            open_calls: Arc::clone(&books.open_calls),
             open_set: Arc::new(OpenSet::default()),
             drains: Arc::new(Drains::new(settings.drain.clone(), Arc::clone(&metrics))),
             credentials,
@@ -118,14 +112,18 @@ impl Server {
         let directory = settings.ledger.directory.clone();
         let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
+        let (recovered, totals) = (books.recovered, Arc::clone(&books.totals));
         let settler = Settler {
-            ledger,
-            open_calls,
-            totals: Arc::clone(&totals),
+            ledger: books.ledger,
+            open_calls: books.open_calls,
+            totals: books.totals,
             metrics,
             sinks,
             waiting: Arc::clone(&waiting),
-            estimator,
+            budgets: books.budgets,
+            budgets_wanted: Arc::clone(&gates.budgets_wanted),
+            tails: Arc::clone(&gates.tails),
+            estimator: books.estimator,
             clock,
             commit_interval: settings.ledger.commit_interval,
             last_sync: Instant::now(),
@@ -142,12 +140,7 @@ impl Server {
         });
         let (admin_address, admin_stop) =
             start_admin(&settings.admin, Arc::clone(&pages), &mut tasks).await?;
-        let context = WorkerContext {
-            settings: Arc::new(ArcSwap::from_pointee(connections)),
-            stop: CancellationToken::new(),
-            end: CancellationToken::new(),
-            open: TaskTracker::new(),
-        };
+        let context = WorkerContext::new(connections);
         let accepting = CancellationToken::new();
         let (data_address, workers) =
             start_data(&settings, &gates, &context, &accepting, &mut tasks).await?;
@@ -237,17 +230,6 @@ impl Server {
         self.outlets.flush().await;
         last.render()
     }
-}
-
-/// Gives an entry to each call that an earlier process left open.
-fn settle_left_open(
-    ledger: &mut Ledger,
-    estimator: &Estimator,
-    catalogue: &Arc<Catalogue>,
-    clock: &dyn Clock,
-) -> anyhow::Result<Recovered> {
-    let entry = |call| entry_of_lost_call(call, estimator, catalogue, clock);
-    recover(ledger, entry).context("settle the calls that were left open")
 }
 
 /// Loads the proxy's credentials, and assumes roles with them, on tasks of their own.

@@ -45,6 +45,18 @@ pub(super) struct WorkerContext {
     pub(super) open: TaskTracker,
 }
 
+impl WorkerContext {
+    /// Of workers that serve, with new connections served so.
+    pub(super) fn new(connections: ConnectionSettings) -> Self {
+        Self {
+            settings: Arc::new(ArcSwap::from_pointee(connections)),
+            stop: CancellationToken::new(),
+            end: CancellationToken::new(),
+            open: TaskTracker::new(),
+        }
+    }
+}
+
 impl Worker {
     /// Starts the worker's thread.
     pub(super) fn start(

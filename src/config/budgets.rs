@@ -7,6 +7,7 @@ use crate::budgets::{
     Action, Budget, BudgetMode, Calendar, InputBound, Period, Raise, RefuseWith, Reserve, Zone,
 };
 use crate::domain::{Facet, Glob, Scope, Timestamp, Usd};
+use crate::meters::WindowRule;
 
 pub(super) fn budget<F: Form>(form: &mut F, budget: &mut Budget) {
     scope(form, &mut budget.scope);
@@ -29,6 +30,13 @@ pub(super) fn budget<F: Form>(form: &mut F, budget: &mut Budget) {
     form.optional("owner", &mut budget.owner);
     form.named_tables("raises", &mut budget.raises, raise);
     agree(form, budget);
+}
+
+/// How much the models of a pattern read and write at most.
+pub(super) fn window<F: Form>(form: &mut F, rule: &mut WindowRule) {
+    form.optional("context_tokens_max", &mut rule.context_tokens_max);
+    form.optional("output_tokens_max", &mut rule.output_tokens_max);
+    form.optional("image_tokens_max", &mut rule.image_tokens_max);
 }
 
 fn scope<F: Form>(form: &mut F, scope: &mut Scope) {
@@ -148,6 +156,23 @@ impl Named for Budget {
 
     fn name(&self) -> &str {
         &self.name
+    }
+}
+
+impl Named for WindowRule {
+    const EXPECTED: &'static str = "a pattern of model ids without geography, such as anthropic.*";
+
+    fn named(name: &str) -> Option<Self> {
+        Some(Self {
+            models: Glob::new(name).ok()?,
+            context_tokens_max: None,
+            output_tokens_max: None,
+            image_tokens_max: None,
+        })
+    }
+
+    fn name(&self) -> &str {
+        self.models.as_str()
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.table("ledger", |form| ledger(form, &mut settings.ledger));
     form.table("prices", |form| prices(form, &mut settings.prices));
     form.named_tables("budgets", &mut settings.budgets, budgets::budget);
+    form.named_tables("models", &mut settings.windows.0, budgets::window);
     form.table("metrics", |form| metrics(form, &mut settings.telemetry));
     form.table("shutdown", |form| shutdown(form, settings));
     form.table("log", |form| log(form, &mut settings.telemetry));

@@ -1,7 +1,7 @@
 //! The whole configuration, checked: one part per room.
 
 use crate::{
-    admin, budgets, identity, ledger, pricing, proxy, registry, relay, telemetry, upstream,
+    admin, budgets, identity, ledger, meters, pricing, proxy, registry, relay, telemetry, upstream,
 };
 
 /// The whole configuration, checked.
@@ -29,6 +29,8 @@ pub struct Settings {
     pub telemetry: telemetry::Settings,
     /// `[budgets]`
     pub budgets: Vec<budgets::Budget>,
+    /// `[models]`
+    pub windows: meters::Windows,
     /// `[shutdown]`
     pub shutdown: proxy::ShutdownSettings,
 }

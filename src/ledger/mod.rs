@@ -8,6 +8,7 @@
 //!
 //! This room knows nothing of HTTP, prices or meters, and stores no text of prompts or answers.
 
+mod amounts;
 mod breakdown;
 #[cfg(test)]
 mod breakdown_tests;
@@ -33,6 +34,7 @@ mod waste;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use amounts::LedgerAmount;
 pub use breakdown::Breakdown;
 pub use error::LedgerError;
 pub use inspect::{Condition, inspect};

@@ -4,7 +4,7 @@
 use super::catalogue::Catalogue;
 use super::charge::is_paid_by_capacity;
 use super::matching::{Matching, Terms};
-use crate::domain::{Dimension, Latency, ServiceTier, UnpricedReason, Usage, Usd};
+use crate::domain::{Dimension, Latency, ServiceTier, Timestamp, UnpricedReason, Usage, Usd};
 
 /// What a call uses at most.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,24 @@ impl Catalogue {
             }
         }
         dearest
+    }
+
+    /// What a call within these bounds would cost at the dearest token rates of any model: for one
+    /// whose own price is not known.
+    pub fn dearest_of_all(&self, bounds: &Bounds<'_>, at: Timestamp) -> Usd {
+        let in_force = self.rates().filter(|(_, sheet, _)| sheet.in_force(at));
+        let mut most = [Usd::ZERO; 2];
+        for (_, _, rate) in in_force {
+            let is_output = rate.dimension == Dimension::OutputTokens;
+            let place = most.get_mut(usize::from(is_output));
+            if let Some(place) = place.filter(|_| rate.dimension.is_tokens()) {
+                *place = (*place).max(rate.rate.per_unit);
+            }
+        }
+        let [input, output] = most;
+        let input = input.checked_mul(bounds.prompt_tokens).unwrap_or_default();
+        let output = output.checked_mul(bounds.output_tokens).unwrap_or_default();
+        input.saturating_add(output)
     }
 
     fn most(&self, terms: &Terms<'_>, bounds: &Bounds<'_>) -> Result<Usd, UnpricedReason> {

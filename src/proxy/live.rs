@@ -16,6 +16,7 @@ use http_body::Frame;
 use super::open_set::OpenMark;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
 use crate::aws::{REQUEST_ID, error_class};
+use crate::budgets::Held;
 use crate::domain::{Outcome, Reading, Usage};
 use crate::ledger::{OpenCall, OpenTicket};
 use crate::meters::{End, Meter};
@@ -43,6 +44,7 @@ struct Unsettled {
     permit: Permit,
     mark: OpenMark,
     origin: Option<Box<Origin>>,
+    held: Option<Held>,
 }
 
 /// What a call brings along when it is sent.
@@ -56,6 +58,7 @@ pub(super) struct Admitted {
     pub(super) origin: Option<Box<Origin>>,
     pub(super) begun: Instant,
     pub(super) overhead: Duration,
+    pub(super) held: Option<Held>,
 }
 
 impl Live {
@@ -70,6 +73,7 @@ impl Live {
             origin,
             begun,
             overhead,
+            held,
         } = admitted;
         let times = CallTimes {
             admission: overhead,
@@ -86,6 +90,7 @@ impl Live {
             permit,
             mark,
             origin,
+            held,
         };
         Self {
             exchange,
@@ -274,6 +279,7 @@ impl Unsettled {
             permit,
             mark,
             origin,
+            held,
             ..
         } = self;
         times.duration = begun.elapsed();
@@ -289,6 +295,7 @@ impl Unsettled {
             reading,
             times,
             origin,
+            held,
         });
     }
 }

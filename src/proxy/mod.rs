@@ -7,6 +7,7 @@
 mod answer;
 mod check;
 mod drain;
+mod holds;
 mod jobs;
 mod judge;
 mod live;
@@ -14,10 +15,12 @@ mod metadata;
 mod open_set;
 mod own;
 mod refusal;
+mod reserve;
 mod service;
 mod settings;
 mod settle;
 mod skew;
+mod wanted;
 mod world;
 
 pub use answer::AnswerBody;
@@ -31,5 +34,6 @@ pub use settings::{
     ClientCertificates, LedgerFull, ListenerSettings, PriceUnknown, ShutdownSettings,
     TlsClientSettings, TlsSettings, WhenSettings,
 };
-pub use settle::{Permit, Settlement, Settler, entry_of_lost_call, queue};
+pub use settle::{Permit, Settlement, Settler, entry_of_lost_call, of_ledger, queue, spent_in};
+pub use wanted::Wanted;
 pub use world::{Gates, World};

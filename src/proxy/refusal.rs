@@ -18,6 +18,9 @@ use crate::upstream::{RoleUnavailable, UpstreamError};
 
 /// The header that names the kind of a refusal.
 pub(super) const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-meter-error");
+/// The header that says what the tightest budget has left, with this call taken off.
+pub(super) const BUDGET_REMAINING: HeaderName =
+    HeaderName::from_static("x-bedrock-meter-budget-remaining-usd");
 /// The header that names the call, on every answer.
 pub(super) const CALL_ID: HeaderName = HeaderName::from_static("x-bedrock-meter-call-id");
 
@@ -133,6 +136,10 @@ refusals! {
         "Send JSON as UTF-8, and request metadata once, with plain names.",
     PriceUnknown => "price_unknown" 403 "AccessDeniedException" false
         "The model has no price here and `when.price_unknown` refuses; ask the operator.",
+    BudgetExhausted => "budget_exhausted" 400 "ServiceQuotaExceededException" false
+        "Wait until the budget is whole again, ask for less (`max_tokens`), or ask the budget's owner.",
+    BudgetDenied => "budget_denied" 403 "AccessDeniedException" false
+        "Wait until the budget is whole again, ask for less (`max_tokens`), or ask the budget's owner.",
     BodyTooLong => "body_too_long" 400 "ValidationException" false
         "Send at most `listener.body_bytes_max` bytes; Bedrock's own limit is 25,000,000.",
     BodyCut => "body_cut" 400 "ValidationException" false

@@ -1,6 +1,7 @@
 //! One call, top to bottom.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,19 +13,21 @@ use hyper::body::Incoming;
 
 use super::answer::{AnswerBody, Guard};
 use super::check::{Checked, check_head, outside};
+use super::holds::Holds;
 use super::jobs::Ownership;
 use super::judge::Called;
 use super::live::{Admitted, Live};
 use super::metadata;
-use super::refusal::{CALL_ID, Refusal, RefusalKind};
+use super::refusal::{BUDGET_REMAINING, CALL_ID, Refusal, RefusalKind};
 use super::settings::PriceUnknown;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
 use super::skew;
 use super::world::{Gates, World};
 use crate::aws::{Scope, Signable, Signer, hex, parse_model_ref};
+use crate::budgets::Reservation;
 use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
-    ServiceTier, Timestamp, Usage,
+    ServiceTier, Timestamp, Usage, Usd,
 };
 use crate::identity::{
     Caller, Claims, Head, IdentityError, Peer, Principal, Proof, client_address, shown_token,
@@ -33,7 +36,7 @@ use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::registry::Callers;
-use crate::relay::{Gathered, RequestHeaderFilter, at_most, discard, filter_answer, gather};
+use crate::relay::{Gathered, RequestHeaderFilter, discard, filter_answer, gather};
 use crate::routing::{Named, Route, named};
 use crate::telemetry::Origin;
 use crate::upstream::{
@@ -61,7 +64,7 @@ struct Admission<'a> {
     target: &'a Target,
     uri: PathAndQuery,
     gathered: Gathered,
-    permit: Permit,
+    holds: Holds,
     origin: Option<Box<Origin>>,
     begun: Instant,
 }
@@ -177,17 +180,16 @@ impl Service {
             &gathered,
         );
         check_price(&world, &call)?;
-        let origin = gates.keeps_origin.then(|| {
-            let client = world.identity.kept_address(client);
-            Origin::of(&headers, client, target.address())
-        });
+        let origin = self.origin(&world, &headers, client, target);
         let mut headers = headers;
         if !world.request_metadata.is_empty() {
             // What the client's `connection` names goes first: it must not take our stamp along.
             headers = world.request_headers.passing(&headers);
             metadata::stamp(&world.request_metadata, &call, &mut headers, &mut gathered)?;
         }
-        let permit = self.permit(&call).await?;
+        let holds = self
+            .take_holds(&world, &call, &gathered.pieces, begun)
+            .await?;
 
         let admission = Admission {
             call,
@@ -199,7 +201,7 @@ impl Service {
             target,
             uri: upstream_uri(target, &route, uri.query())?,
             gathered,
-            permit,
+            holds,
             origin,
             begun,
         };
@@ -233,14 +235,18 @@ impl Service {
         Ok(proof)
     }
 
-    /// A place in the settlement queue: the only point where calls wait for each other.
-    async fn permit(&self, call: &OpenCall) -> Result<Permit, Refusal> {
-        let permit = self.gates.settlements.clone().reserve_owned();
-        if let Some(Ok(permit)) = at_most(self.gates.permit_wait_max, permit).await {
-            return Ok(permit);
-        }
-        let detail = "all places for calls in flight are taken";
-        Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
+    /// Where the call comes from, while somebody asks for it.
+    fn origin(
+        &self,
+        world: &World,
+        headers: &HeaderMap,
+        client: IpAddr,
+        target: &Target,
+    ) -> Option<Box<Origin>> {
+        self.gates.keeps_origin.then(|| {
+            let client = world.identity.kept_address(client);
+            Origin::of(headers, client, target.address())
+        })
     }
 
     /// What makes Bedrock take the call. Where a role is to sign, nothing else does.
@@ -258,7 +264,7 @@ impl Service {
     /// Sends the call, and answers with the head that comes back.
     async fn exchange(&self, admission: Admission<'_>) -> Result<Response<AnswerBody>, Refusal> {
         let Admission {
-            call,
+            mut call,
             role,
             catalogue,
             method,
@@ -267,10 +273,14 @@ impl Service {
             target,
             uri,
             mut gathered,
-            permit,
+            holds,
             origin,
             begun,
         } = admission;
+        let Holds {
+            reservation,
+            permit,
+        } = holds;
         let gates = &*self.gates;
         let tenant = call.tenant.clone();
         let call_id = call.call_id;
@@ -294,10 +304,12 @@ impl Service {
         let exchange = match self.connect(target, signed).await {
             Ok(exchange) => exchange,
             Err(error) => {
-                Self::settle_unreachable(call, catalogue, permit, origin, begun);
+                settle_unsent(call, catalogue, permit, Outcome::Unreachable, origin, begun);
                 return Err(Refusal::from(&error).of(&tenant));
             }
         };
+        call.reserved = reservation.as_ref().map(Reservation::amount);
+        let remaining = reservation.as_ref().and_then(|held| held.remaining);
         let ticket = gates.open_calls.append(&call).map_err(|error| {
             tracing::error!(event = "open_call_not_written", %call_id, %error, "ledger");
             let detail = "the open-calls log cannot be written";
@@ -324,6 +336,7 @@ impl Service {
                 origin,
                 begun,
                 overhead,
+                held: reservation.and_then(Reservation::sent),
             },
         );
         let mut guard = Guard::new(live, Arc::clone(&gates.drains));
@@ -331,7 +344,7 @@ impl Service {
         let parts = self.head(&mut guard, &resend, &gathered).await;
         gathered.release();
         match parts {
-            Ok(parts) => Ok(answer(guard, parts, call_id)),
+            Ok(parts) => Ok(answer(guard, parts, call_id, remaining)),
             Err(failed) => {
                 if let Some(mut live) = guard.release() {
                     live.failed(&failed);
@@ -467,30 +480,32 @@ impl Service {
     ) -> Result<Exchange, UpstreamError> {
         Exchange::begin(&self.pool, target, request, self.gates.patience).await
     }
+}
 
-    /// A call that found no way to Bedrock has an entry that says so; nothing was used.
-    fn settle_unreachable(
-        call: OpenCall,
-        catalogue: Arc<Catalogue>,
-        permit: Permit,
-        origin: Option<Box<Origin>>,
-        begun: Instant,
-    ) {
-        let times = CallTimes {
-            duration: begun.elapsed(),
-            ..CallTimes::default()
-        };
-        permit.send(Settlement {
-            call,
-            ticket: None,
-            catalogue,
-            outcome: Outcome::Unreachable,
-            answer: Answer::default(),
-            reading: Reading::reported(Usage::none(), ""),
-            times,
-            origin,
-        });
-    }
+/// A call that was not sent has an entry that says so; nothing was used.
+pub(super) fn settle_unsent(
+    call: OpenCall,
+    catalogue: Arc<Catalogue>,
+    permit: Permit,
+    outcome: Outcome,
+    origin: Option<Box<Origin>>,
+    begun: Instant,
+) {
+    let times = CallTimes {
+        duration: begun.elapsed(),
+        ..CallTimes::default()
+    };
+    permit.send(Settlement {
+        call,
+        ticket: None,
+        catalogue,
+        outcome,
+        answer: Answer::default(),
+        reading: Reading::reported(Usage::none(), ""),
+        times,
+        origin,
+        held: None,
+    });
 }
 
 /// A request on its way out, unsigned.
@@ -514,13 +529,22 @@ struct Resend<'a> {
 }
 
 /// Bedrock's answer, its body metered on the way.
-fn answer(mut guard: Guard, mut parts: response::Parts, call_id: CallId) -> Response<AnswerBody> {
+fn answer(
+    mut guard: Guard,
+    mut parts: response::Parts,
+    call_id: CallId,
+    remaining: Option<Usd>,
+) -> Response<AnswerBody> {
     if let Some(live) = guard.live() {
         live.head(parts.status.as_u16(), &parts.headers);
     }
     filter_answer(&mut parts.headers);
     if let Ok(id) = HeaderValue::from_str(&call_id.to_string()) {
         parts.headers.insert(CALL_ID, id);
+    }
+    let remaining = remaining.map(|remaining| HeaderValue::from_str(&remaining.to_string()));
+    if let Some(Ok(remaining)) = remaining {
+        parts.headers.insert(BUDGET_REMAINING, remaining);
     }
     let length = parts.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -664,7 +688,7 @@ fn sdk_attempt(amz_sdk_request: Option<&str>, retry_count: Option<&str>) -> Opti
 
 /// Refuses a model without a price, where the settings say so.
 fn check_price(world: &World, call: &OpenCall) -> Result<(), Refusal> {
-    if world.price_unknown == PriceUnknown::Allow || call.operation.is_free() {
+    if world.price_unknown != PriceUnknown::Refuse || call.operation.is_free() {
         return Ok(());
     }
     let Some(model) = &call.model else {

@@ -118,6 +118,8 @@ keywords!(
         Allow = "allow",
         /// It is refused.
         Refuse = "refuse",
+        /// It passes, and budgets hold the price of the dearest model for it.
+        ReserveHigh = "reserve-high",
     }
 );
 

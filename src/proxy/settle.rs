@@ -12,13 +12,17 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
 use tokio::time::timeout;
 
+use super::wanted::Wanted;
 use crate::aws::parse_model_ref;
+use crate::budgets::{Budget, Budgets, Held, Spent};
 use crate::domain::{
-    Charge, Clock, Entry, Latency, ModelRef, Outcome, Reading, ServiceTier, Timestamp,
-    UnpricedReason, UsageReason, UsageSource,
+    Charge, Clock, Dimension, Entry, Latency, ModelRef, Outcome, Reading, ServiceTier, Subject,
+    Timestamp, UnpricedReason, UsageReason, UsageSource,
 };
-use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
-use crate::meters::{End, Estimator, Meter, Received};
+use crate::ledger::{
+    Ledger, LedgerAmount, LedgerError, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL,
+};
+use crate::meters::{End, Estimator, Meter, Received, Tails};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::telemetry::{Metrics, Origin, Phase, SettledCall, Sinks, Timing};
 
@@ -40,10 +44,17 @@ pub struct Settlement {
     pub times: CallTimes,
     /// Where it came from, while somebody asks for it.
     pub origin: Option<Box<Origin>>,
+    /// What budgets hold for it.
+    pub held: Option<Held>,
 }
 
-/// An entry, and what goes with it past the commit.
-type Rated = (Entry, Option<OpenTicket>, CallTimes, Option<Box<Origin>>);
+/// What goes with an entry past the commit.
+struct Beside {
+    ticket: Option<OpenTicket>,
+    times: CallTimes,
+    origin: Option<Box<Origin>>,
+    held: Option<Held>,
+}
 
 /// How long the parts of a call took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +106,12 @@ pub struct Settler {
     pub sinks: Sinks,
     /// How many settlements wait, for scrapes.
     pub waiting: Arc<AtomicU64>,
+    /// What may be spent; told of each committed entry.
+    pub budgets: Budgets,
+    /// A table of budgets that waits to be put in force.
+    pub budgets_wanted: Arc<Wanted>,
+    /// Learns what nearly all calls stay below.
+    pub tails: Arc<Tails>,
     /// Learns from reported usage, serves the rest.
     pub estimator: Estimator,
     /// The time of settling.
@@ -111,6 +128,7 @@ impl Settler {
     pub fn run(mut self, mut settlements: Receiver<Settlement>, runtime: &Runtime) {
         let mut batch = Vec::new();
         loop {
+            self.change_budgets();
             let left = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
             match runtime.block_on(async { timeout(left, settlements.recv()).await }) {
                 Ok(Some(first)) => batch.push(first),
@@ -131,13 +149,34 @@ impl Settler {
         self.sync();
     }
 
+    /// Puts another table of budgets in force. Here nothing can be committed between the look into
+    /// the ledger and the change, so that no call is counted twice or not at all.
+    fn change_budgets(&mut self) {
+        let Some(table) = self.budgets_wanted.take() else {
+            return;
+        };
+        let now = self.clock.now();
+        match spent_in(&self.ledger, &table, now) {
+            Ok(amounts) => {
+                let spent: Vec<_> = amounts.iter().map(of_ledger).collect();
+                self.budgets.replace(table, &spent, now);
+                tracing::info!(event = "budgets_in_force", "budgets changed");
+            }
+            Err(error) => {
+                self.metrics.ledger_failed("read");
+                tracing::error!(event = "budgets_not_changed", %error, "trying again");
+                self.budgets_wanted.put_back(table);
+            }
+        }
+    }
+
     fn settle(&mut self, batch: &mut Vec<Settlement>, waiting: usize) {
         let mut entries = Vec::with_capacity(batch.len());
         let mut rest = Vec::with_capacity(batch.len());
         for settlement in batch.drain(..) {
-            let (entry, ticket, times, origin) = self.entry(settlement);
+            let (entry, beside) = self.entry(settlement);
             entries.push(entry);
-            rest.push((ticket, times, origin));
+            rest.push(beside);
         }
         self.waiting.store(
             entries.len().saturating_add(waiting) as u64,
@@ -145,7 +184,14 @@ impl Settler {
         );
         self.commit(&entries);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        for (entry, (ticket, times, origin)) in entries.into_iter().zip(rest) {
+        for (entry, beside) in entries.into_iter().zip(rest) {
+            let Beside {
+                ticket,
+                times,
+                origin,
+                held,
+            } = beside;
+            settle_budgets(&self.budgets, held, &entry);
             if let Some(ticket) = ticket {
                 ticket.close();
             }
@@ -207,7 +253,7 @@ impl Settler {
         }
     }
 
-    fn entry(&mut self, settlement: Settlement) -> Rated {
+    fn entry(&mut self, settlement: Settlement) -> (Entry, Beside) {
         let Settlement {
             call,
             ticket,
@@ -217,6 +263,7 @@ impl Settler {
             mut reading,
             times,
             origin,
+            held,
         } = settlement;
         self.learn_or_estimate(&call, &answer, &mut reading);
         let end = EntryEnd {
@@ -226,7 +273,13 @@ impl Settler {
             times,
         };
         let entry = entry(call, end, &catalogue, self.clock.now());
-        (entry, ticket, times, origin)
+        let beside = Beside {
+            ticket,
+            times,
+            origin,
+            held,
+        };
+        (entry, beside)
     }
 
     fn learn_or_estimate(&mut self, call: &OpenCall, answer: &Answer, reading: &mut Reading) {
@@ -236,6 +289,9 @@ impl Settler {
         match (reading.source, reading.reason) {
             (UsageSource::Reported, _) if !reading.usage.is_none() => {
                 self.estimator.learn(&label, sent, received, &reading.usage);
+                let output = reading.usage.get(&Dimension::OutputTokens).unwrap_or(0);
+                let prompt = (reading.usage.prompt_tokens(), sent);
+                self.tails.learn(&model.label(), output, Some(prompt));
             }
             (UsageSource::Missing, Some(reason)) if can_estimate(reason, answer, model) => {
                 let received = Received {
@@ -382,6 +438,56 @@ fn charge(catalogue: &Catalogue, call: &OpenCall, reading: &Reading) -> Charge {
         at: call.opened_at,
     };
     catalogue.charge(&terms, &reading.usage)
+}
+
+/// What the ledger says was spent in the periods of these budgets.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn spent_in(
+    ledger: &Ledger,
+    table: &[Budget],
+    now: Timestamp,
+) -> Result<Vec<LedgerAmount>, LedgerError> {
+    let begins = Budgets::begins(table, now);
+    begins.map_or_else(|| Ok(Vec::new()), |begins| ledger.amounts_since(begins))
+}
+
+/// An amount of the ledger, as budgets count it.
+pub fn of_ledger(amount: &LedgerAmount) -> Spent<'_> {
+    Spent {
+        subject: Subject {
+            tenant: &amount.tenant,
+            application: &amount.application,
+            model: amount.model.as_deref(),
+            key: amount.key.as_deref(),
+            user: amount.user.as_deref(),
+            session: amount.session.as_deref(),
+        },
+        at: amount.at,
+        amount: amount.amount,
+    }
+}
+
+/// Counts a committed entry, and gives back what was held for it.
+fn settle_budgets(budgets: &Budgets, held: Option<Held>, entry: &Entry) {
+    if budgets.is_empty() && held.is_none() {
+        return;
+    }
+    let model = entry.model.as_ref().map(ModelRef::label);
+    let spent = Spent {
+        subject: Subject {
+            tenant: &entry.tenant,
+            application: entry.application.as_str(),
+            model: model.as_deref(),
+            key: entry.key.as_deref(),
+            user: entry.user.as_deref(),
+            session: entry.session.as_deref(),
+        },
+        at: entry.opened_at,
+        amount: entry.counted(),
+    };
+    budgets.settle(held, &spent);
 }
 
 /// Moves what is ready into the batch; false when every sender is gone.

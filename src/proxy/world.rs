@@ -13,9 +13,12 @@ use super::jobs::Jobs;
 use super::open_set::OpenSet;
 use super::settings::PriceUnknown;
 use super::settle::Settlement;
+use super::wanted::Wanted;
+use crate::budgets::Budgets;
 use crate::domain::Clock;
 use crate::identity::{Certificates, Identity, Issuers, Replays};
 use crate::ledger::OpenCalls;
+use crate::meters::{Tails, Windows};
 use crate::pricing::Catalogue;
 use crate::registry::Callers;
 use crate::relay::{GatherLimits, RequestHeaderFilter};
@@ -43,6 +46,8 @@ pub struct World {
     pub roles: Roles,
     /// What is written into the request metadata.
     pub request_metadata: MetadataKeys,
+    /// How much each model reads and writes at most.
+    pub windows: Windows,
     /// What happens to calls of models without a price.
     pub price_unknown: PriceUnknown,
 }
@@ -59,6 +64,12 @@ pub struct Gates {
     pub replays: Replays,
     /// Limits on request bodies.
     pub bodies: GatherLimits,
+    /// What may be spent.
+    pub budgets: Budgets,
+    /// A table of budgets on its way into force.
+    pub budgets_wanted: Arc<Wanted>,
+    /// What nearly all calls of a model stay below.
+    pub tails: Arc<Tails>,
     /// The queue to the settling thread; its places are the calls in flight.
     pub settlements: Sender<Settlement>,
     /// The log that is written before the first upstream byte.

@@ -60,6 +60,7 @@ const SETTINGS: Imports = only(&[
     "identity",
     "pricing",
     "budgets",
+    "meters",
     "relay",
     "ledger",
     "upstream",

@@ -14,6 +14,7 @@ mod abuse_paths;
 mod abuse_slow;
 mod architecture;
 mod bearer;
+mod budgets;
 mod client_certificates;
 mod doctor;
 mod documents;

@@ -72,6 +72,11 @@ impl Proxy {
         })
     }
 
+    /// Its SQLite file.
+    pub(crate) fn ledger_file(&self) -> std::path::PathBuf {
+        bedrock_meter::ledger::ledger_file(self.directory.path())
+    }
+
     /// The one entry there is.
     pub(crate) fn entry(&self) -> Entry {
         let mut entries = self.entries(1);

@@ -1,0 +1,64 @@
+//! What a call takes before it is sent, so that nobody waits or overspends after: its share of the
+//! budgets, and its place in the settlement queue.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::refusal::{Refusal, RefusalKind};
+use super::service::{Service, settle_unsent};
+use super::settle::Permit;
+use super::world::World;
+use crate::budgets::Reservation;
+use crate::domain::Outcome;
+use crate::ledger::OpenCall;
+use crate::relay::at_most;
+
+/// What a call holds. Dropped before the call is sent, all of it is given back.
+pub(super) struct Holds {
+    /// Its share of the budgets, where any applies.
+    pub(super) reservation: Option<Reservation>,
+    /// Its place in the settlement queue.
+    pub(super) permit: Permit,
+}
+
+impl Service {
+    /// Takes what the call needs, or nothing.
+    pub(super) async fn take_holds(
+        &self,
+        world: &World,
+        call: &OpenCall,
+        body: &[Bytes],
+        begun: Instant,
+    ) -> Result<Holds, Refusal> {
+        let reservation = self.reserve(world, call, body).map_err(|refused| {
+            self.enter_refused(world, call, Outcome::BudgetRefused, begun);
+            Refusal::from(&*refused).of(&call.tenant)
+        })?;
+        let permit = self.permit(call).await?;
+        Ok(Holds {
+            reservation,
+            permit,
+        })
+    }
+
+    /// A place in the settlement queue: the only point where calls wait for each other.
+    async fn permit(&self, call: &OpenCall) -> Result<Permit, Refusal> {
+        let permit = self.gates.settlements.clone().reserve_owned();
+        if let Some(Ok(permit)) = at_most(self.gates.permit_wait_max, permit).await {
+            return Ok(permit);
+        }
+        let detail = "all places for calls in flight are taken";
+        Err(Refusal::new(RefusalKind::TooManyCalls, detail).of(&call.tenant))
+    }
+
+    /// A call that was refused a share has an entry without a charge, where there is a place for
+    /// one at this moment: refusals must not make others wait.
+    fn enter_refused(&self, world: &World, call: &OpenCall, outcome: Outcome, begun: Instant) {
+        if let Ok(permit) = self.gates.settlements.clone().try_reserve_owned() {
+            let catalogue = Arc::clone(&world.catalogue);
+            settle_unsent(call.clone(), catalogue, permit, outcome, None, begun);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Budgets at the call: what it can cost at most is held before it is sent.
+
+use bytes::Bytes;
+
+use super::refusal::{Refusal, RefusalKind};
+use super::service::Service;
+use super::settings::PriceUnknown;
+use super::world::World;
+use crate::budgets::{InputBound, RefuseWith, Refused, Reservation, Reserve};
+use crate::domain::{Latency, ModelRef, ServiceTier, Subject, Usd};
+use crate::ledger::OpenCall;
+use crate::meters::{CallBound, Learned, call_bound};
+use crate::pricing::{Bounds, Endpoint, Terms};
+
+impl Service {
+    /// Holds the most that the call can cost with every budget that applies to it; `None` where
+    /// none does.
+    pub(super) fn reserve(
+        &self,
+        world: &World,
+        call: &OpenCall,
+        body: &[Bytes],
+    ) -> Result<Option<Reservation>, Box<Refused>> {
+        let budgets = &self.gates.budgets;
+        if call.operation.is_free() || budgets.is_empty() {
+            return Ok(None);
+        }
+        let label = call.model.as_ref().map(ModelRef::label);
+        let applying = budgets.applying(subject(call, label.as_deref()));
+        if applying.is_empty() {
+            return Ok(None);
+        }
+        let bound = call_bound(call.operation, call.model.as_ref(), body, &world.windows);
+        let learned = label.as_deref().map(|label| self.gates.tails.of(label));
+        let learned = learned.unwrap_or_default();
+        let most = |input, reserve| most(world, call, bound.as_ref()?, input, reserve, learned);
+        let reserved = budgets.reserve(applying, call.opened_at, most);
+        if let Ok(reservation) = &reserved
+            && !reservation.observed.is_empty()
+        {
+            let kind = RefusalKind::BudgetExhausted.row().name;
+            self.gates.metrics.observed(&call.tenant, kind);
+        }
+        reserved.map(Some)
+    }
+}
+
+/// Whose call it is, for budgets.
+fn subject<'a>(call: &'a OpenCall, model: Option<&'a str>) -> Subject<'a> {
+    Subject {
+        tenant: &call.tenant,
+        application: call.application.as_str(),
+        model,
+        key: call.key.as_deref(),
+        user: call.user.as_deref(),
+        session: call.session.as_deref(),
+    }
+}
+
+/// The most that the call can cost; `None` where it has no price.
+fn most(
+    world: &World,
+    call: &OpenCall,
+    bound: &CallBound,
+    input: InputBound,
+    reserve: Reserve,
+    learned: Learned,
+) -> Option<Usd> {
+    let calibrated = || {
+        let density = learned.density.filter(|_| bound.is_text)?;
+        let tokens = bound.bytes.saturating_mul(density).div_ceil(1_000);
+        Some(tokens.saturating_add(SHORT_PROMPT).min(bound.prompt_tokens))
+    };
+    let prompt_tokens = match input {
+        InputBound::Proven => bound.prompt_tokens,
+        InputBound::Calibrated => calibrated().unwrap_or(bound.prompt_tokens),
+    };
+    let output_tokens = match (reserve, learned.output_p99) {
+        (Reserve::P99, Some(nearly_all)) => bound.output_tokens.min(nearly_all),
+        (Reserve::Max, _) | (Reserve::P99, None) => bound.output_tokens,
+    };
+    let bounds = Bounds {
+        prompt_tokens,
+        output_tokens,
+        writes_cache: bound.writes_cache,
+        asks_latency: bound.asks_latency,
+        units: &bound.units,
+    };
+    let terms = Terms {
+        model: call.model.as_ref()?,
+        region: &call.region,
+        tier: call.tier_asked.as_ref().unwrap_or(&ServiceTier::Standard),
+        latency: Latency::Standard,
+        endpoint: Endpoint::Runtime,
+        at: call.opened_at,
+    };
+    match world.catalogue.dearest(&terms, &bounds) {
+        Ok(most) => Some(most),
+        Err(_unpriced) if world.price_unknown == PriceUnknown::ReserveHigh => {
+            Some(world.catalogue.dearest_of_all(&bounds, call.opened_at))
+        }
+        Err(_unpriced) => None,
+    }
+}
+
+impl From<&Refused> for Refusal {
+    fn from(refused: &Refused) -> Self {
+        let kind = match (refused.this, refused.with) {
+            (None, _) => RefusalKind::PriceUnknown,
+            (Some(_), RefuseWith::Quota) => RefusalKind::BudgetExhausted,
+            (Some(_), RefuseWith::AccessDenied) => RefusalKind::BudgetDenied,
+        };
+        Self::new(kind, refused.to_string())
+    }
+}
+
+/// Tokens of a short request's template, on top of those of its text.
+const SHORT_PROMPT: u64 = 2_048;
