@@ -1,17 +1,20 @@
 //! What a call takes before it is sent, so that nobody waits or overspends after: its share of the
 //! budgets, and its place in the settlement queue.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::downgrade::cheaper;
 use super::refusal::{Refusal, RefusalKind};
 use super::service::{Service, settle_unsent};
 use super::settle::Permit;
 use super::world::World;
-use crate::budgets::Reservation;
+use crate::budgets::{Refused, Reservation};
 use crate::domain::Outcome;
+use crate::identity::Grants;
 use crate::ledger::OpenCall;
 use crate::relay::at_most;
 
@@ -23,17 +26,25 @@ pub(super) struct Holds {
     pub(super) permit: Permit,
 }
 
+/// Who asks for it, and with what.
+pub(super) struct Asking<'a> {
+    pub(super) grants: &'a Grants,
+    pub(super) client: IpAddr,
+    pub(super) body: &'a [Bytes],
+    pub(super) begun: Instant,
+}
+
 impl Service {
-    /// Takes what the call needs, or nothing.
+    /// Takes what the call needs, or nothing. A call that a budget makes cheaper is changed.
     pub(super) async fn take_holds(
         &self,
         world: &World,
-        call: &OpenCall,
-        body: &[Bytes],
-        begun: Instant,
+        asking: &Asking<'_>,
+        call: &mut OpenCall,
     ) -> Result<Holds, Refusal> {
-        let reservation = self.reserve(world, call, body).map_err(|refused| {
-            self.enter_refused(world, call, Outcome::BudgetRefused, begun);
+        let reservation = self.reserve_or_downgrade(world, asking, call);
+        let reservation = reservation.map_err(|refused| {
+            self.enter_refused(world, call, Outcome::BudgetRefused, asking.begun);
             Refusal::from(&*refused).of(&call.tenant)
         })?;
         let permit = self.permit(call).await?;
@@ -41,6 +52,26 @@ impl Service {
             reservation,
             permit,
         })
+    }
+
+    fn reserve_or_downgrade(
+        &self,
+        world: &World,
+        asking: &Asking<'_>,
+        call: &mut OpenCall,
+    ) -> Result<Option<Reservation>, Box<Refused>> {
+        let refused = match self.reserve(world, call, asking.body) {
+            Ok(reservation) => return Ok(reservation),
+            Err(refused) => refused,
+        };
+        let to = refused.downgrade.as_ref();
+        let cheaper = to.and_then(|to| cheaper(world, asking.grants, asking.client, call, to));
+        let Some(cheaper) = cheaper else {
+            return Err(refused);
+        };
+        let reservation = self.reserve(world, &cheaper, asking.body)?;
+        *call = cheaper;
+        Ok(reservation)
     }
 
     /// A place in the settlement queue: the only point where calls wait for each other.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod check;
+mod downgrade;
 mod drain;
 mod holds;
 mod jobs;

@@ -21,6 +21,9 @@ pub(super) const ERROR_KIND: HeaderName = HeaderName::from_static("x-bedrock-met
 /// The header that says what the tightest budget has left, with this call taken off.
 pub(super) const BUDGET_REMAINING: HeaderName =
     HeaderName::from_static("x-bedrock-meter-budget-remaining-usd");
+/// The header that says what a client had asked for, where a budget made it something cheaper.
+pub(super) const DOWNGRADED_FROM: HeaderName =
+    HeaderName::from_static("x-bedrock-meter-downgraded-from");
 /// The header that names the call, on every answer.
 pub(super) const CALL_ID: HeaderName = HeaderName::from_static("x-bedrock-meter-call-id");
 

@@ -13,12 +13,13 @@ use hyper::body::Incoming;
 
 use super::answer::{AnswerBody, Guard};
 use super::check::{Checked, check_head, outside};
-use super::holds::Holds;
+use super::downgrade;
+use super::holds::{Asking, Holds};
 use super::jobs::Ownership;
 use super::judge::Called;
 use super::live::{Admitted, Live};
 use super::metadata;
-use super::refusal::{BUDGET_REMAINING, CALL_ID, Refusal, RefusalKind};
+use super::refusal::{BUDGET_REMAINING, CALL_ID, DOWNGRADED_FROM, Refusal, RefusalKind};
 use super::settings::PriceUnknown;
 use super::settle::{Answer, CallTimes, Permit, Settlement};
 use super::skew;
@@ -30,7 +31,8 @@ use crate::domain::{
     ServiceTier, Timestamp, Usage, Usd,
 };
 use crate::identity::{
-    Caller, Claims, Head, IdentityError, Peer, Principal, Proof, client_address, shown_token,
+    Caller, Claims, Grants, Head, IdentityError, Peer, Principal, Proof, client_address,
+    shown_token,
 };
 use crate::ledger::OpenCall;
 use crate::meters::{Meter, RequestFacts, request_facts};
@@ -48,6 +50,23 @@ pub struct Service {
     pub(super) gates: Arc<Gates>,
     pool: Arc<Pool>,
     signer: Signer,
+}
+
+/// A call that may be made: its caller is known, and the policies allow it.
+struct Judged<'a> {
+    call: OpenCall,
+    grants: &'a Grants,
+    client: IpAddr,
+    /// The role that signs it, where the proxy's own credentials do not.
+    role: Option<Wanted>,
+    method: http::Method,
+    headers: HeaderMap,
+    target: &'a Target,
+    /// As it travels upstream, its query apart.
+    path: &'a str,
+    query: Option<&'a str>,
+    gathered: Gathered,
+    begun: Instant,
 }
 
 /// What is known of a call when it is sent.
@@ -148,7 +167,7 @@ impl Service {
         let as_it_came = !metadata::changes_body(&world.request_metadata, route.operation);
         let hashed = gates.credentials.signs() && as_it_came || caller.needs_hash();
         let gathered = gather(body, &gates.bodies, hashed).await;
-        let mut gathered = gathered.map_err(|error| Refusal::from(&error))?;
+        let gathered = gathered.map_err(|error| Refusal::from(&error))?;
         let _buffered = gates.metrics.buffered(gathered.length);
         let begun = Instant::now();
         let proof = self.prove(&world, caller, &head, &gathered)?;
@@ -168,6 +187,7 @@ impl Service {
         let ownership = Ownership::of_call(gates, &world, &principal, operation, head.now);
         let client = head.client;
         let role = role_of(&world, &principal)?;
+        let grants = principal.grants.clone();
         let call = open_call(
             call_id,
             gates.clock.now(),
@@ -179,19 +199,63 @@ impl Service {
             facts,
             &gathered,
         );
-        check_price(&world, &call)?;
-        let origin = self.origin(&world, &headers, client, target);
-        let mut headers = headers;
+        let judged = Judged {
+            call,
+            grants: &grants,
+            client,
+            role,
+            method,
+            headers,
+            target,
+            path: route.upstream_path,
+            query: uri.query(),
+            gathered,
+            begun,
+        };
+        let admission = self.admit(&world, judged).await?;
+        let response = self.exchange(admission).await?;
+        match ownership {
+            Some(ownership) => ownership.show(response).await,
+            None => Ok(response),
+        }
+    }
+
+    /// Takes what a call needs that may be made, and writes into it what is to be written.
+    async fn admit<'a>(
+        &self,
+        world: &'a World,
+        judged: Judged<'a>,
+    ) -> Result<Admission<'a>, Refusal> {
+        let Judged {
+            mut call,
+            grants,
+            client,
+            role,
+            method,
+            mut headers,
+            target,
+            path,
+            query,
+            mut gathered,
+            begun,
+        } = judged;
+        check_price(world, &call)?;
+        let origin = self.origin(world, &headers, client, target);
         if !world.request_metadata.is_empty() {
             // What the client's `connection` names goes first: it must not take our stamp along.
             headers = world.request_headers.passing(&headers);
             metadata::stamp(&world.request_metadata, &call, &mut headers, &mut gathered)?;
         }
-        let holds = self
-            .take_holds(&world, &call, &gathered.pieces, begun)
-            .await?;
-
-        let admission = Admission {
+        let asking = Asking {
+            grants,
+            client,
+            body: &gathered.pieces,
+            begun,
+        };
+        let holds = self.take_holds(world, &asking, &mut call).await?;
+        downgrade::write_tier(&call, &mut headers, &mut gathered);
+        let uri = upstream_uri(target, &downgrade::path(&call, path), query)?;
+        Ok(Admission {
             call,
             role,
             catalogue: Arc::clone(&world.catalogue),
@@ -199,17 +263,12 @@ impl Service {
             headers,
             filter: &world.request_headers,
             target,
-            uri: upstream_uri(target, &route, uri.query())?,
+            uri,
             gathered,
             holds,
             origin,
             begun,
-        };
-        let response = self.exchange(admission).await?;
-        match ownership {
-            Some(ownership) => ownership.show(response).await,
-            None => Ok(response),
-        }
+        })
     }
 
     /// The proof of a caller whose body is here.
@@ -309,7 +368,11 @@ impl Service {
             }
         };
         call.reserved = reservation.as_ref().map(Reservation::amount);
-        let remaining = reservation.as_ref().and_then(|held| held.remaining);
+        let said = Said {
+            call_id,
+            remaining: reservation.as_ref().and_then(|held| held.remaining),
+            downgraded_from: call.downgraded_from.clone(),
+        };
         let ticket = gates.open_calls.append(&call).map_err(|error| {
             tracing::error!(event = "open_call_not_written", %call_id, %error, "ledger");
             let detail = "the open-calls log cannot be written";
@@ -344,7 +407,7 @@ impl Service {
         let parts = self.head(&mut guard, &resend, &gathered).await;
         gathered.release();
         match parts {
-            Ok(parts) => Ok(answer(guard, parts, call_id, remaining)),
+            Ok(parts) => Ok(answer(guard, parts, &said)),
             Err(failed) => {
                 if let Some(mut live) = guard.release() {
                     live.failed(&failed);
@@ -528,24 +591,39 @@ struct Resend<'a> {
     skew_ms: i64,
 }
 
-/// Bedrock's answer, its body metered on the way.
-fn answer(
-    mut guard: Guard,
-    mut parts: response::Parts,
+/// What the answer says of the call beside Bedrock's own words.
+struct Said {
     call_id: CallId,
+    /// What the tightest budget has left.
     remaining: Option<Usd>,
-) -> Response<AnswerBody> {
+    /// What the client had asked for, where a budget made it something cheaper.
+    downgraded_from: Option<Arc<str>>,
+}
+
+impl Said {
+    fn write(&self, headers: &mut HeaderMap) {
+        let mut say = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        say(CALL_ID, &self.call_id.to_string());
+        if let Some(remaining) = self.remaining {
+            say(BUDGET_REMAINING, &remaining.to_string());
+        }
+        if let Some(from) = &self.downgraded_from {
+            say(DOWNGRADED_FROM, from);
+        }
+    }
+}
+
+/// Bedrock's answer, its body metered on the way.
+fn answer(mut guard: Guard, mut parts: response::Parts, said: &Said) -> Response<AnswerBody> {
     if let Some(live) = guard.live() {
         live.head(parts.status.as_u16(), &parts.headers);
     }
     filter_answer(&mut parts.headers);
-    if let Ok(id) = HeaderValue::from_str(&call_id.to_string()) {
-        parts.headers.insert(CALL_ID, id);
-    }
-    let remaining = remaining.map(|remaining| HeaderValue::from_str(&remaining.to_string()));
-    if let Some(Ok(remaining)) = remaining {
-        parts.headers.insert(BUDGET_REMAINING, remaining);
-    }
+    said.write(&mut parts.headers);
     let length = parts.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
     parts.version = http::Version::HTTP_11;
@@ -572,12 +650,8 @@ fn named_where_judged(
 }
 
 /// Path and query as they will stand on the wire, and so are signed.
-fn upstream_uri(
-    target: &Target,
-    route: &Route<'_>,
-    query: Option<&str>,
-) -> Result<PathAndQuery, Refusal> {
-    let (base, path) = (&*target.base_path, route.upstream_path);
+fn upstream_uri(target: &Target, path: &str, query: Option<&str>) -> Result<PathAndQuery, Refusal> {
+    let base = &*target.base_path;
     let uri = match query {
         Some(query) => [base, path, "?", query].concat(),
         None => [base, path].concat(),
@@ -586,7 +660,7 @@ fn upstream_uri(
         .map_err(|_uri| Refusal::new(RefusalKind::MalformedPath, "the path cannot be sent on"))
 }
 
-fn resolve_model(world: &World, asked: &str) -> ModelRef {
+pub(super) fn resolve_model(world: &World, asked: &str) -> ModelRef {
     let parsed = parse_model_ref(asked);
     let meant = world.catalogue.substitute(&parsed);
     ModelRef {
