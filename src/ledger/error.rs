@@ -66,6 +66,20 @@ pub enum LedgerError {
         cause: rusqlite::Error,
     },
 
+    /// The store does not take entries and the spill has no room for more. The calls may have been
+    /// served: their entries wait in memory, and new calls are refused. Mend: make the store take
+    /// entries again (its own error is in the log), or raise `ledger.spill_bytes_max`.
+    #[error(
+        "the spill holds {bytes} bytes and may hold {bytes_max} (ledger.spill_bytes_max): mend the \
+         store, or raise the limit"
+    )]
+    SpillFull {
+        /// What it holds.
+        bytes: u64,
+        /// What it may hold.
+        bytes_max: u64,
+    },
+
     /// There is no ledger in that directory. Mend: name the directory that `serve` writes.
     #[error(
         "there is no ledger in {directory}: name the directory that `bedrock-meter serve` writes \

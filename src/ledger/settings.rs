@@ -14,8 +14,10 @@ pub struct Settings {
     pub durability: Durability,
     /// The longest time entries wait to be committed together.
     pub commit_interval: Duration,
-    /// The size at which a new segment of the open-calls log begins.
+    /// The size at which a new segment of the open-calls log, or of the spill, begins.
     pub segment_bytes_max: u64,
+    /// The most bytes that may wait in the spill while the store takes no entries.
+    pub spill_bytes_max: u64,
 }
 
 impl Settings {
@@ -47,6 +49,10 @@ impl Settings {
     pub(super) fn open_calls_directory(&self) -> PathBuf {
         self.directory.join("open-calls")
     }
+
+    pub(super) fn spill_directory(&self) -> PathBuf {
+        self.directory.join("spill")
+    }
 }
 
 impl Default for Settings {
@@ -56,6 +62,7 @@ impl Default for Settings {
             durability: Durability::default(),
             commit_interval: Duration::from_millis(20),
             segment_bytes_max: 8 * 1024 * 1024,
+            spill_bytes_max: 1024 * 1024 * 1024,
         }
     }
 }
