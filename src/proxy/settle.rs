@@ -17,7 +17,7 @@ use crate::domain::{
     Charge, Clock, Entry, Latency, ModelRef, Outcome, Reading, ServiceTier, Timestamp,
     UnpricedReason, UsageReason, UsageSource,
 };
-use crate::ledger::{Ledger, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
+use crate::ledger::{Journal, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL};
 use crate::meters::{End, Estimator, Meter, Received};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::telemetry::{Metrics, Origin, Phase, SettledCall, Sinks, Timing};
@@ -84,7 +84,7 @@ pub fn queue(calls_in_flight_max: usize) -> (Sender<Settlement>, Receiver<Settle
 /// The settling thread's things.
 pub struct Settler {
     /// Where entries go.
-    pub ledger: Ledger,
+    pub journal: Journal,
     /// Synced on the ledger's beat.
     pub open_calls: Arc<OpenCalls>,
     /// Fed with each committed entry; scrapes read it.
@@ -111,12 +111,12 @@ impl Settler {
     pub fn run(mut self, mut settlements: Receiver<Settlement>, runtime: &Runtime) {
         let mut batch = Vec::new();
         loop {
-            let left = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
+            let left = self.until_next_beat();
             match runtime.block_on(async { timeout(left, settlements.recv()).await }) {
                 Ok(Some(first)) => batch.push(first),
                 Ok(None) => break,
                 Err(_elapsed) => {
-                    self.sync();
+                    self.beat();
                     continue;
                 }
             }
@@ -124,11 +124,32 @@ impl Settler {
             std::thread::sleep(self.commit_interval);
             let open = take_ready(&mut settlements, &mut batch);
             self.settle(&mut batch, settlements.len());
+            self.beat();
             if !open {
                 break;
             }
         }
         self.sync();
+        self.journal.close();
+    }
+
+    /// While entries wait in the spill the store is asked often.
+    fn until_next_beat(&self) -> Duration {
+        let left = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
+        if self.journal.is_behind() {
+            left.min(REPLAY_BEAT)
+        } else {
+            left
+        }
+    }
+
+    fn beat(&mut self) {
+        if self.journal.is_behind() {
+            self.journal.advance(REPLAY_BEAT);
+        }
+        if self.last_sync.elapsed() >= SYNC_INTERVAL {
+            self.sync();
+        }
     }
 
     fn settle(&mut self, batch: &mut Vec<Settlement>, waiting: usize) {
@@ -143,7 +164,7 @@ impl Settler {
             entries.len().saturating_add(waiting) as u64,
             Ordering::Relaxed,
         );
-        self.commit(&entries);
+        let entries = self.commit(entries);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         for (entry, (ticket, times, origin)) in entries.into_iter().zip(rest) {
             if let Some(ticket) = ticket {
@@ -172,29 +193,19 @@ impl Settler {
         self.waiting.store(waiting as u64, Ordering::Relaxed);
     }
 
-    /// Appends until the ledger takes them. While it does not, entries stay here, their open
-    /// records on disk, and new calls find no permit once the queue is full.
-    fn commit(&mut self, entries: &[Entry]) {
+    /// Writes them down: in the store, or in the spill while the store takes none. When neither
+    /// does they stay here, their open records on disk, new calls are refused, and it is tried
+    /// again.
+    fn commit(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        let entries = Arc::new(entries);
         let mut pause = RETRY_PAUSE_MIN;
-        loop {
-            let begun = Instant::now();
-            match self.ledger.append(entries) {
-                Ok(()) => {
-                    self.metrics
-                        .ledger_committed(entries.len() as u64, begun.elapsed());
-                    break;
-                }
-                Err(error) => {
-                    self.metrics.ledger_failed("append");
-                    tracing::error!(event = "ledger_append_failed", %error, "ledger");
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
-                }
-            }
+        while self.journal.append(&entries).is_err() {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            // What leaves the spill makes room in it.
+            self.journal.advance(REPLAY_BEAT);
         }
-        if self.last_sync.elapsed() >= SYNC_INTERVAL {
-            self.sync();
-        }
+        Arc::unwrap_or_clone(entries)
     }
 
     fn sync(&mut self) {
@@ -202,9 +213,7 @@ impl Settler {
         if let Err(error) = self.open_calls.sync() {
             tracing::error!(event = "open_calls_sync_failed", %error, "open-calls log");
         }
-        if let Err(error) = self.ledger.sync() {
-            tracing::error!(event = "ledger_sync_failed", %error, "ledger");
-        }
+        self.journal.sync();
     }
 
     fn entry(&mut self, settlement: Settlement) -> Rated {
@@ -402,4 +411,6 @@ fn whole_ms(duration: Duration) -> u64 {
 /// Rows of one transaction: a few milliseconds of work.
 const BATCH_MAX: usize = 2_000;
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long one step of bringing entries out of the spill may take.
+const REPLAY_BEAT: Duration = Duration::from_millis(50);

@@ -15,7 +15,7 @@ use super::settings::PriceUnknown;
 use super::settle::Settlement;
 use crate::domain::Clock;
 use crate::identity::{Certificates, Identity, Issuers, Replays};
-use crate::ledger::OpenCalls;
+use crate::ledger::{OpenCalls, SpillState};
 use crate::pricing::Catalogue;
 use crate::registry::Callers;
 use crate::relay::{GatherLimits, RequestHeaderFilter};
@@ -61,6 +61,8 @@ pub struct Gates {
     pub bodies: GatherLimits,
     /// The queue to the settling thread; its places are the calls in flight.
     pub settlements: Sender<Settlement>,
+    /// What waits for the store; no call passes while neither the store nor the spill has room.
+    pub spill: Arc<SpillState>,
     /// The log that is written before the first upstream byte.
     pub open_calls: Arc<OpenCalls>,
     /// The calls that are open.
