@@ -385,7 +385,7 @@ fn ledger<F: Form>(form: &mut F, s: &mut ledger::Settings) {
         &mut s.segment_bytes_max,
         64 << 10..=1 << 30,
     );
-    form.within("spill_bytes_max", &mut s.spill_bytes_max, 1 << 20..=1 << 40);
+    form.within("spill_bytes_max", &mut s.spill_bytes_max, 64 << 10..=1 << 40);
 }
 
 fn prices<F: Form>(form: &mut F, s: &mut pricing::Settings) {
