@@ -10,6 +10,7 @@ use toml::Value;
 
 use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId};
 use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
+use crate::ledger::KeepEntries;
 use crate::telemetry::CollectorUrl;
 
 /// A type of value.
@@ -116,6 +117,13 @@ macro_rules! text {
         }
     };
 }
+
+text!(
+    KeepEntries,
+    "\"forever\" or days such as \"400d\", at least \"62d\"",
+    KeepEntries::parse,
+    ToString::to_string
+);
 
 text!(
     String,

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::domain::CallId;
+use crate::domain::{CallId, Timestamp};
 
 /// A failure of the ledger. Its words hold their cause.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,17 @@ pub enum LedgerError {
         bytes: u64,
         /// What it may hold.
         bytes_max: u64,
+    },
+
+    /// The entries of the hour that the question cuts are deleted (`ledger.keep_entries`), only the
+    /// sums of whole hours are kept. Mend: ask for whole hours.
+    #[error(
+        "entries before {kept_from} are deleted, only sums of whole hours are kept: begin and end \
+         at a whole hour (UTC)"
+    )]
+    EntriesDeleted {
+        /// Since when every entry is there.
+        kept_from: Timestamp,
     },
 
     /// There is no ledger in that directory. Mend: name the directory that `serve` writes.

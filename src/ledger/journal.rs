@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::store_thread::{Answer, Job, StoreThread};
 use super::{Ledger, LedgerError, Spill, SpillState};
-use crate::domain::Entry;
+use crate::domain::{Entry, Timestamp};
 use crate::telemetry::Metrics;
 
 /// The store and its spill, open for writing.
@@ -31,6 +31,8 @@ pub struct Journal {
     /// When the store is tried again after it refused what was in the spill.
     retry_at: Instant,
     retry_pause: Duration,
+    /// When it is next looked for entries that are older than they are kept.
+    trim_at: Instant,
 }
 
 /// A job of the store.
@@ -46,6 +48,7 @@ enum UnderWay {
         unreadable: u64,
     },
     Sync,
+    Trim,
 }
 
 impl Journal {
@@ -68,6 +71,7 @@ impl Journal {
             patience: PATIENCE,
             retry_at: Instant::now(),
             retry_pause: RETRY_PAUSE_MIN,
+            trim_at: Instant::now(),
         })
     }
 
@@ -115,6 +119,14 @@ impl Journal {
             tracing::error!(event = "ledger_sync_failed", %error, "spill");
         }
         if self.settle_answer(Duration::ZERO) && self.give(Job::Sync, UnderWay::Sync) {
+            self.settle_answer(self.patience);
+        }
+    }
+
+    /// Has the store delete some of what is older than it is kept, when it has nothing else to do.
+    pub fn trim(&mut self, now: Timestamp) {
+        let idle = !self.is_behind() && Instant::now() >= self.trim_at;
+        if idle && self.give(Job::Trim(now), UnderWay::Trim) {
             self.settle_answer(self.patience);
         }
     }
@@ -220,12 +232,12 @@ impl Journal {
     /// Whether the store did it.
     fn judge(&mut self, what: UnderWay, answer: &Answer) -> bool {
         match (&answer.result, what) {
-            (Ok(()), UnderWay::Append { entries }) => {
+            (Ok(_), UnderWay::Append { entries }) => {
                 self.metrics.ledger_committed(entries, answer.took);
                 true
             }
             (
-                Ok(()),
+                Ok(_),
                 UnderWay::Replay {
                     entries,
                     unreadable,
@@ -235,7 +247,18 @@ impl Journal {
                 self.replayed(unreadable);
                 true
             }
-            (Ok(()), UnderWay::LateAppend | UnderWay::Sync) => true,
+            (Ok(_), UnderWay::LateAppend | UnderWay::Sync) => true,
+            (Ok(more), UnderWay::Trim) => {
+                let pause = if *more { Duration::ZERO } else { TRIM_PAUSE };
+                self.trim_at = Instant::now() + pause;
+                true
+            }
+            (Err(error), UnderWay::Trim) => {
+                self.metrics.ledger_failed("trim");
+                tracing::error!(event = "ledger_trim_failed", %error, "ledger");
+                self.trim_at = Instant::now() + TRIM_PAUSE;
+                false
+            }
             (Err(error), UnderWay::Append { .. } | UnderWay::LateAppend) => {
                 self.metrics.ledger_failed("append");
                 tracing::error!(event = "ledger_append_failed", %error, "ledger");
@@ -291,4 +314,5 @@ fn count(length: usize) -> u64 {
 const PATIENCE: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+const TRIM_PAUSE: Duration = Duration::from_hours(1);
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);

@@ -1,5 +1,6 @@
 //! Where the ledger lies and how durable it is (`[ledger]`).
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ pub struct Settings {
     pub segment_bytes_max: u64,
     /// The most bytes that may wait in the spill while the store takes no entries.
     pub spill_bytes_max: u64,
+    /// How long entries are kept; their sums always are.
+    pub keep_entries: KeepEntries,
+    /// Whether only entries that a backup has are deleted.
+    pub keep_until_backup: bool,
 }
 
 impl Settings {
@@ -50,6 +55,10 @@ impl Settings {
         self.directory.join("open-calls")
     }
 
+    pub(super) fn last_backup_file(&self) -> PathBuf {
+        self.directory.join("last-backup.json")
+    }
+
     pub(super) fn spill_directory(&self) -> PathBuf {
         self.directory.join("spill")
     }
@@ -63,6 +72,42 @@ impl Default for Settings {
             commit_interval: Duration::from_millis(20),
             segment_bytes_max: 8 * 1024 * 1024,
             spill_bytes_max: 1024 * 1024 * 1024,
+            keep_entries: KeepEntries::Forever,
+            keep_until_backup: true,
+        }
+    }
+}
+
+/// How long entries are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepEntries {
+    /// For ever.
+    Forever,
+    /// So many whole UTC days, at least [`KeepEntries::DAYS_MIN`].
+    Days(u32),
+}
+
+impl KeepEntries {
+    /// The current month and the 31 days before it are read entry by entry.
+    pub const DAYS_MIN: u32 = 62;
+
+    /// Reads `forever` or days such as `400d`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "forever" {
+            return Some(Self::Forever);
+        }
+        let digits = text.strip_suffix('d')?;
+        let plain = digits.bytes().all(|b| b.is_ascii_digit());
+        let days = digits.parse().ok().filter(|_| plain)?;
+        (days >= Self::DAYS_MIN).then_some(Self::Days(days))
+    }
+}
+
+impl fmt::Display for KeepEntries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forever => f.write_str("forever"),
+            Self::Days(days) => write!(f, "{days}d"),
         }
     }
 }

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::retention::Retention;
+use super::rollup::Rollup;
 use super::{Durability, LedgerError, SYNC_INTERVAL, Settings, open_calls, row, schema};
-use crate::domain::{CallId, Entry};
+use crate::domain::{CallId, Entry, Timestamp};
 
 /// The ledger, open for writing. One process at a time.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub struct Ledger {
     /// When what was appended since was last on disk; `None` when nothing is outstanding.
     unsynced_since: Option<Instant>,
     durability: Durability,
+    retention: Retention,
     /// Segments of the open-calls log that the process before left.
     left_open: Vec<PathBuf>,
     /// Held, not read: the lock on the directory ends with it.
@@ -51,6 +54,7 @@ impl Ledger {
             log_file: write_ahead_log(&path),
             unsynced_since: None,
             durability: settings.durability,
+            retention: Retention::of(settings),
             left_open: left_open.into_iter().map(|(_, path)| path).collect(),
             _lock: lock,
         })
@@ -100,6 +104,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Deletes entries that are older than they are kept, at most a thousand; `true` when there are
+    /// more. Their sums stay.
+    ///
+    /// # Errors
+    /// When SQLite refuses, or the note of the last backup cannot be read.
+    pub fn trim(&mut self, now: Timestamp) -> Result<bool, LedgerError> {
+        self.retention.trim(&mut self.connection, now)
+    }
+
     /// Whether the call has its entry.
     ///
     /// # Errors
@@ -130,9 +143,13 @@ impl Ledger {
         let transaction = self.connection.transaction()?;
         {
             let mut statement = transaction.prepare(row::INSERT)?;
+            let mut rollup = Rollup::default();
             for entry in entries {
-                row::insert(&mut statement, entry)?;
+                if row::insert(&mut statement, entry)? {
+                    rollup.add(entry);
+                }
             }
+            rollup.write(&transaction)?;
         }
         transaction.commit()
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::replay::append_all;
 use super::{Ledger, LedgerError};
-use crate::domain::Entry;
+use crate::domain::{Entry, Timestamp};
 
 /// What the store is asked to do.
 pub(super) enum Job {
@@ -20,12 +20,14 @@ pub(super) enum Job {
     Replay(Vec<Entry>),
     /// Have the disk keep what was appended.
     Sync,
+    /// Delete some of the entries that are older than they are kept.
+    Trim(Timestamp),
 }
 
 /// What came of a job.
 pub(super) struct Answer {
-    /// Whether the store did it.
-    pub(super) result: Result<(), LedgerError>,
+    /// Whether the store did it, and whether there is more of it to do.
+    pub(super) result: Result<bool, LedgerError>,
     /// How long it took.
     pub(super) took: Duration,
 }
@@ -74,9 +76,10 @@ fn work(mut ledger: Ledger, asked: &Receiver<Job>, answer: &SyncSender<Answer>) 
     while let Ok(job) = asked.recv() {
         let begun = Instant::now();
         let result = match job {
-            Job::Append(entries) => ledger.append(&entries),
-            Job::Replay(entries) => append_all(&mut ledger, &entries),
-            Job::Sync => ledger.sync(),
+            Job::Append(entries) => ledger.append(&entries).map(|()| false),
+            Job::Replay(entries) => append_all(&mut ledger, &entries).map(|()| false),
+            Job::Sync => ledger.sync().map(|()| false),
+            Job::Trim(now) => ledger.trim(now),
         };
         let took = begun.elapsed();
         if answer.send(Answer { result, took }).is_err() {

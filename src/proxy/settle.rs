@@ -214,6 +214,7 @@ impl Settler {
             tracing::error!(event = "open_calls_sync_failed", %error, "open-calls log");
         }
         self.journal.sync();
+        self.journal.trim(self.clock.now());
     }
 
     fn entry(&mut self, settlement: Settlement) -> Rated {
