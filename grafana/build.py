@@ -372,8 +372,10 @@ def health_panels():
         "bytes", "Bodies gathered for signing.")
     yield row("Ledger")
     yield curves(
-        "Queue", [target(f"sum({M}ledger_queue_depth)", "waiting entries")],
-        "short", "Settled calls that wait for their commit.", width=6)
+        "Queue", [
+            target(f"sum({M}ledger_queue_depth)", "waiting entries"),
+            target(f"sum({M}spill_entries)", "in the spill"),
+        ], "short", "Settled calls that wait for their commit, in memory and in the spill.", width=6)
     yield curves(
         "Commit", [
             target(quantile(0.5, "ledger_commit_seconds", "", ""), "p50"),

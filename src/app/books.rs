@@ -42,7 +42,7 @@ impl Books {
         let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log")?;
         let now = clock.now();
         let totals = PeriodTotals::seed(&ledger, now).context("sum up this month")?;
-        let amounts = spent_in(&ledger, &settings.budgets, now);
+        let amounts = spent_in(&settings.ledger, &settings.budgets, now);
         let amounts = amounts.context("sum up what budgets count")?;
         let spent: Vec<_> = amounts.iter().map(of_ledger).collect();
         Ok(Self {

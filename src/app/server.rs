@@ -32,7 +32,7 @@ use crate::admin::{self, Admin};
 use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::identity::{KeyRing, Replays};
-use crate::ledger::{Ledger, Recovered};
+use crate::ledger::{Journal, Ledger, Recovered, Replayed, Spill, SpillState, replay};
 use crate::proxy::{Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, queue};
 use crate::relay::GatherLimits;
 use crate::telemetry::Metrics;
@@ -46,6 +46,8 @@ pub struct Server {
     pub admin_address: SocketAddr,
     /// Calls that an earlier process left open; each has its entry now.
     pub recovered: Recovered,
+    /// Entries that an earlier process left in the spill; each is in the ledger now.
+    pub replayed: Replayed,
     gates: Arc<Gates>,
     pages: Arc<ProxyPages>,
     tasks: JoinSet<()>,
@@ -70,14 +72,14 @@ impl Server {
     /// When something the settings name cannot be had: an address, a file, the ledger.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
+        let (ledger, spill, replayed) = open_ledger(&settings)?;
         // After the ledger: the pseudonyms' key lies in its directory.
         let ring = Arc::<KeyRing>::default();
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
         let books = Books::open(&settings, ledger, &world.catalogue, &*clock)?;
-        let metrics = Metrics::new(&settings.telemetry, &known_names(&settings));
-        let metrics = Arc::new(metrics.context("make the metrics")?);
+        let metrics = start_metrics(&settings)?;
+        let (journal, spill) = start_journal(books.ledger, spill, &replayed, &metrics)?;
 
         let mut tasks = JoinSet::new();
         let (credentials, role_sessions) =
@@ -94,6 +96,7 @@ impl Server {
             tails: Arc::default(),
             bodies: body_limits(&settings),
             settlements,
+            spill,
             open_calls: Arc::clone(&books.open_calls),
             open_set: Arc::new(OpenSet::default()),
             drains: Arc::new(Drains::new(settings.drain.clone(), Arc::clone(&metrics))),
@@ -109,12 +112,12 @@ impl Server {
         });
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
-        let directory = settings.ledger.directory.clone();
-        let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
+        let sums_thread = SumsThread::start(&settings.ledger, Arc::clone(&metrics))?;
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
         let (recovered, totals) = (books.recovered, Arc::clone(&books.totals));
         let settler = Settler {
-            ledger: books.ledger,
+            journal,
+            ledger_settings: settings.ledger.clone(),
             open_calls: books.open_calls,
             totals: books.totals,
             metrics,
@@ -151,6 +154,7 @@ impl Server {
             data_address,
             admin_address,
             recovered,
+            replayed,
             gates,
             pages,
             tasks,
@@ -230,6 +234,41 @@ impl Server {
         self.outlets.flush().await;
         last.render()
     }
+}
+
+/// The ledger with what an earlier process left in the spill. Calls that were left open come after
+/// that: one that is in the spill is settled.
+fn open_ledger(settings: &Settings) -> anyhow::Result<(Ledger, Spill, Replayed)> {
+    let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
+    let mut spill = Spill::open(&settings.ledger).context("open the spill")?;
+    let replayed = replay(&mut ledger, &mut spill).context("bring in the spill")?;
+    Ok((ledger, spill, replayed))
+}
+
+fn start_metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
+    let metrics = Metrics::new(&settings.telemetry, &known_names(settings));
+    Ok(Arc::new(metrics.context("make the metrics")?))
+}
+
+/// Where the settling thread writes, and what others see of it.
+fn start_journal(
+    ledger: Ledger,
+    spill: Spill,
+    replayed: &Replayed,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Journal, Arc<SpillState>)> {
+    let unreadable = replayed.unreadable;
+    if unreadable > 0 {
+        metrics.ledger_failed("spill_damaged");
+        tracing::error!(
+            event = "spill_damaged",
+            unreadable,
+            "segments of the spill are kept with .damaged after their names"
+        );
+    }
+    let state = Arc::<SpillState>::default();
+    let journal = Journal::start(ledger, spill, Arc::clone(&state), Arc::clone(metrics));
+    Ok((journal.context("start the store's thread")?, state))
 }
 
 /// Loads the proxy's credentials, and assumes roles with them, on tasks of their own.

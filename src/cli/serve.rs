@@ -98,6 +98,12 @@ impl Greeting {
         let recovered = server.recovered.settled;
         say(&format!("data listener {data}"));
         say(&format!("admin listener http://{}", server.admin_address));
+        let replayed = server.replayed.entries;
+        if replayed > 0 {
+            say(&format!(
+                "brought in {replayed} entries that an earlier process left in the spill"
+            ));
+        }
         if recovered > 0 {
             say(&format!(
                 "settled {recovered} calls that an earlier process left open"

@@ -388,6 +388,13 @@ fn ledger<F: Form>(form: &mut F, s: &mut ledger::Settings) {
         &mut s.segment_bytes_max,
         64 << 10..=1 << 30,
     );
+    form.within(
+        "spill_bytes_max",
+        &mut s.spill_bytes_max,
+        64 << 10..=1 << 40,
+    );
+    form.value("keep_entries", &mut s.keep_entries);
+    form.value("keep_until_backup", &mut s.keep_until_backup);
 }
 
 fn prices<F: Form>(form: &mut F, s: &mut pricing::Settings) {

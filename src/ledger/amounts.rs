@@ -5,7 +5,7 @@
 
 use rusqlite::Row;
 
-use super::{Ledger, LedgerError};
+use super::{LedgerError, LedgerReader};
 use crate::domain::{TenantId, Timestamp, Usd};
 
 /// What was spent by somebody in one minute.
@@ -29,7 +29,7 @@ pub struct LedgerAmount {
     pub amount: Usd,
 }
 
-impl Ledger {
+impl LedgerReader {
     /// All amounts above zero of calls that were admitted at that instant or after it.
     ///
     /// # Errors
@@ -82,8 +82,8 @@ HAVING whole > 0 OR rest > 0";
 mod tests {
     use super::*;
     use crate::domain::{CallId, Charge, Entry, Reading, UnpricedReason, UsageReason};
-    use crate::ledger::Settings;
     use crate::ledger::store::tests::entry;
+    use crate::ledger::{Ledger, Settings};
 
     /// Entries of all kinds, each in a minute of its own: SQL counts what the entry itself counts.
     #[test]
@@ -157,7 +157,8 @@ mod tests {
             ledger.append(std::slice::from_ref(&entry)).unwrap();
             expected.push(counted.to_owned());
         }
-        let amounts = ledger
+        let reader = LedgerReader::open(directory.path()).unwrap();
+        let amounts = reader
             .amounts_since(Timestamp::from_unix_ms(begins))
             .unwrap();
         let found: Vec<_> = amounts.iter().map(|one| one.amount.to_string()).collect();
@@ -171,6 +172,6 @@ mod tests {
         assert_eq!(whose, ("search", "indexer", Some("u-1")));
         assert!(first.at <= entry().opened_at);
         let later = Timestamp::from_unix_ms(begins + 4 * 60_000);
-        assert_eq!(ledger.amounts_since(later).unwrap().len(), 3);
+        assert_eq!(reader.amounts_since(later).unwrap().len(), 3);
     }
 }

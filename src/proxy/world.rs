@@ -17,7 +17,7 @@ use super::wanted::Wanted;
 use crate::budgets::Budgets;
 use crate::domain::Clock;
 use crate::identity::{Certificates, Identity, Issuers, Replays};
-use crate::ledger::OpenCalls;
+use crate::ledger::{OpenCalls, SpillState};
 use crate::meters::{Tails, Windows};
 use crate::pricing::Catalogue;
 use crate::registry::Callers;
@@ -72,6 +72,8 @@ pub struct Gates {
     pub tails: Arc<Tails>,
     /// The queue to the settling thread; its places are the calls in flight.
     pub settlements: Sender<Settlement>,
+    /// What waits for the store; no call passes while neither the store nor the spill has room.
+    pub spill: Arc<SpillState>,
     /// The log that is written before the first upstream byte.
     pub open_calls: Arc<OpenCalls>,
     /// The calls that are open.

@@ -149,7 +149,11 @@ catalogue! {
     LEDGER_COMMIT = Histogram "ledger_commit_seconds" ("seconds") []
         "Time of one commit.";
     LEDGER_ERRORS = Counter "ledger_errors_total" ("errors") [kind]
-        "Failures to write the ledger, by kind.";
+        "Failures of the ledger by kind: append, slow, replay, sync, trim, store_died (the store); spill, spill_damaged; read.";
+    SPILL_ENTRIES = Gauge "spill_entries" ("entries") []
+        "Settled calls that wait in the spill because the store does not take entries.";
+    SPILL_BYTES = Gauge "spill_bytes" ("bytes") []
+        "Bytes of the spill's files.";
     CONFIG_FAILED = Gauge "config_reload_failed" ("0 or 1") []
         "Whether the last configuration was refused; the one before it is in force then.";
     CONFIG_SUCCESS = Gauge "config_last_reload_success_timestamp_seconds" ("seconds since 1970") []
