@@ -25,12 +25,12 @@ use super::issuer_keys::KeyKeeper;
 use super::keyring::open_registry;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
-use super::reload::{IssuerKeyring, Reloader, Tables, known_names};
+use super::reload::{IssuerKeyring, Reloader, Tables, followed_issuers, known_names};
 use super::sums::SumsThread;
 use super::worker::{Worker, WorkerContext};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, People, PeopleParts};
 use crate::config::{Problems, Settings};
-use crate::domain::{Clock, SystemClock};
+use crate::domain::{Clock, Secret, SystemClock};
 use crate::identity::{KeyRing, Replays};
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
@@ -117,6 +117,7 @@ impl Server {
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
         let directory = settings.ledger.directory.clone();
         let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
+        let login = (known.login_secret()?, Arc::clone(&keys.ring));
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
         let settler = Settler {
             ledger,
@@ -141,7 +142,7 @@ impl Server {
             roster,
         });
         let (admin_address, admin_stop) =
-            start_admin(&settings.admin, Arc::clone(&pages), &mut tasks).await?;
+            start_admin(&settings, Arc::clone(&pages), &login, &mut tasks).await?;
         let context = WorkerContext {
             settings: Arc::new(ArcSwap::from_pointee(connections)),
             stop: CancellationToken::new(),
@@ -290,7 +291,7 @@ fn start_keys(
     clock: &Arc<dyn Clock>,
     tasks: &mut JoinSet<()>,
 ) -> IssuerKeyring {
-    let (issuers, followed) = watch::channel(settings.identity.issuers.clone());
+    let (issuers, followed) = watch::channel(followed_issuers(settings, &settings.admin));
     let keeper = KeyKeeper {
         issuers: followed,
         ring: Arc::clone(&ring),
@@ -307,14 +308,24 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("listen on {address} (is another process there?)"))
 }
 
+/// `login`: what sessions are signed with, and the keys that tokens are verified with.
 async fn start_admin(
-    settings: &admin::Settings,
+    settings: &Settings,
     pages: Arc<ProxyPages>,
+    (secret, ring): &(Secret, Arc<KeyRing>),
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(SocketAddr, CancellationToken)> {
-    let listener = listen(settings.listen).await?;
+    let listener = listen(settings.admin.listen).await?;
     let address = listener.local_addr()?;
-    let admin = Admin::new(settings, address.ip(), pages);
+    let people = People::new(PeopleParts {
+        settings: &settings.admin.login,
+        listening: address,
+        secret,
+        ring,
+        upstream: &settings.upstream,
+        clock: Arc::clone(&pages.gates.clock),
+    });
+    let admin = Admin::new(&settings.admin, address.ip(), pages).with_people(people);
     let stop = CancellationToken::new();
     tasks.spawn(admin::serve(listener, admin, stop.clone()));
     Ok((address, stop))

@@ -6,6 +6,7 @@
 
 mod changes;
 mod check;
+mod check_login;
 mod check_proofs;
 mod field;
 mod form;

@@ -344,6 +344,7 @@ mod tests {
                 "upstream.control_endpoints",
                 "upstream.sts_endpoints",
                 "prices.models",
+                "admin.login.roles",
                 "telemetry.otlp.headers",
                 "telemetry.otlp.resource",
             ] {
