@@ -323,6 +323,7 @@ async fn start_admin(
         secret,
         ring,
         upstream: &settings.upstream,
+        metrics: Arc::clone(&pages.gates.metrics),
         clock: Arc::clone(&pages.gates.clock),
     });
     let admin = Admin::new(&settings.admin, address.ip(), pages).with_people(people);

@@ -140,6 +140,8 @@ class Login(Desk):
                 self.assertEqual(audit, 200 if role == "admin" else 403)
                 self.assertEqual(browser.ask("/metrics")[0], 403 if role == "team-lead" else 200)
         self.assertEqual(self.provider.codes, {}, "every code was exchanged")
+        metrics = self.browser("boss").ask("/metrics")[2].decode()
+        self.assertIn('bedrock_meter_admin_logins_total{outcome="let_in"} 5', metrics)
 
     def test_a_team_lead_meets_no_other_tenant_and_the_audit_log_names_people(self):
         self.proxy.issue("research")

@@ -24,6 +24,7 @@ use super::used::Used;
 use crate::admin::service::Answer;
 use crate::domain::{Clock, Keyword as _, Secret, Timestamp};
 use crate::identity::{KeyRing, SoleIssuer, TokenRefusal, looks_like_jwt};
+use crate::telemetry::Metrics;
 use crate::upstream::{self, Web};
 
 /// What logins of people are made of.
@@ -38,6 +39,8 @@ pub struct PeopleParts<'a> {
     pub ring: &'a KeyRing,
     /// The road to the provider.
     pub upstream: &'a upstream::Settings,
+    /// Where logins are counted.
+    pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -54,6 +57,7 @@ pub struct People {
     ticket: Cookie,
     used: Used,
     exchanges: Semaphore,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
 
@@ -145,6 +149,7 @@ impl People {
             ticket: Cookie::new("login", secure),
             used: Used::default(),
             exchanges: Semaphore::new(EXCHANGES_MAX),
+            metrics: parts.metrics,
             clock: parts.clock,
             settings,
         })
@@ -174,6 +179,7 @@ impl People {
         // Anybody can send anything: the log of a level that is on by default would be theirs.
         let note = |refusal: LoginRefusal| {
             let reason = refusal.reason();
+            self.metrics.admin_login(reason);
             tracing::debug!(event = "admin_token_refused", reason, why = %refusal, "a token");
         };
         person.map_err(note).ok()
@@ -197,7 +203,7 @@ impl People {
         }
         match self.ask().await {
             Ok(answer) => answer,
-            Err(refusal) => refused(&refusal),
+            Err(refusal) => self.refused(&refusal),
         }
     }
 
@@ -223,7 +229,7 @@ impl People {
     pub(in crate::admin) async fn finish(&self, query: &str, headers: &HeaderMap) -> Answer {
         let mut answer = match self.let_in(query, headers).await {
             Ok(answer) => answer,
-            Err(refusal) => refused(&refusal),
+            Err(refusal) => self.refused(&refusal),
         };
         put(&mut answer, self.ticket.clear());
         answer
@@ -298,6 +304,7 @@ impl People {
             .seal(SESSION, &session)
             .ok_or(LoginRefusal::NoSession)?;
         let login = &person.login;
+        self.metrics.admin_login("let_in");
         tracing::info!(
             event = "admin_login",
             actor = login.actor,
@@ -317,6 +324,14 @@ impl People {
         let mut answer = screen(StatusCode::OK, "Logged out", words, &[AGAIN]);
         put(&mut answer, self.session.clear());
         answer
+    }
+
+    fn refused(&self, refusal: &LoginRefusal) -> Answer {
+        let reason = refusal.reason();
+        self.metrics.admin_login(reason);
+        tracing::info!(event = "admin_login_refused", reason, why = %refusal, "a login was refused");
+        let words = format!("You are not logged in: {refusal}.");
+        screen(refusal.status(), "No login", &words, &[AGAIN, WITH_TOKEN])
     }
 
     /// What only the login of this state asks with.
@@ -385,13 +400,6 @@ impl Reply {
     }
 }
 
-fn refused(refusal: &LoginRefusal) -> Answer {
-    let reason = refusal.reason();
-    tracing::info!(event = "admin_login_refused", reason, why = %refusal, "a login was refused");
-    let words = format!("You are not logged in: {refusal}.");
-    screen(refusal.status(), "No login", &words, &[AGAIN, WITH_TOKEN])
-}
-
 /// An error's code as it may be shown; providers say more to people on pages of their own.
 fn word(error: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -453,6 +461,137 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::Role;
+    use crate::admin::role::Login;
+    use crate::domain::ManualClock;
+    use crate::telemetry::KnownNames;
+
+    /// A desk whose sessions last an hour, and its clock.
+    fn desk(secret: &str, external_url: Option<&str>) -> (People, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::default());
+        let known = KnownNames {
+            tenants: Vec::new(),
+        };
+        let metrics = Metrics::new(&crate::telemetry::Settings::default(), &known);
+        let people = People::new(PeopleParts {
+            settings: &LoginSettings {
+                issuer: Some("https://login.example".to_owned()),
+                client_id: Some("meter".to_owned()),
+                external_url: external_url.map(|url| url.parse().unwrap()),
+                session_max: Duration::from_hours(1),
+                ..LoginSettings::default()
+            },
+            listening: "127.0.0.1:8081".parse().unwrap(),
+            secret: &Secret::new(secret),
+            ring: &KeyRing::default(),
+            upstream: &upstream::Settings::default(),
+            metrics: Arc::new(metrics.unwrap()),
+            clock: Arc::<ManualClock>::clone(&clock),
+        });
+        (people.unwrap(), clock)
+    }
+
+    fn ann() -> Person {
+        Person {
+            name: "Ann".to_owned(),
+            login: Login {
+                actor: "oidc:ann".to_owned(),
+                role: Role::TeamLead,
+                tenant: Some("research".parse().unwrap()),
+            },
+        }
+    }
+
+    /// The headers of a request that shows the cookie which an answer set.
+    fn showing(answer: &Answer) -> HeaderMap {
+        let set = answer.headers()[SET_COOKIE].to_str().unwrap();
+        let pair = set.split(';').next().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::COOKIE, pair.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_session_is_shown_until_it_ends_and_counts_at_its_own_desk_alone() {
+        let (people, clock) = desk("one", None);
+        let headers = showing(&people.session_of(&ann()).unwrap());
+        assert_eq!(people.in_session(&headers), Some(ann()));
+        assert_eq!(desk("two", None).0.in_session(&headers), None);
+        clock.set(Timestamp::from_unix_ms(3_599_999));
+        assert_eq!(people.in_session(&headers), Some(ann()));
+        clock.set(Timestamp::from_unix_ms(3_600_000));
+        assert_eq!(people.in_session(&headers), None);
+    }
+
+    #[test]
+    fn a_token_that_is_shown_counts_in_place_of_a_session() {
+        let (people, _clock) = desk("one", None);
+        let mut headers = showing(&people.session_of(&ann()).unwrap());
+        headers.insert(AUTHORIZATION, "Bearer wrong".parse().unwrap());
+        assert_eq!(people.in_session(&headers), None);
+    }
+
+    #[test]
+    fn only_our_own_page_is_our_own_page() {
+        let check = |external: Option<&str>, origin: &str, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ORIGIN, origin.parse().unwrap());
+            assert_eq!(
+                desk("one", external).0.is_own_page(&headers),
+                expected,
+                "{origin}"
+            );
+        };
+        check(None, "http://127.0.0.1:8081", true);
+        check(None, "http://127.0.0.1:8082", false);
+        check(None, "null", false);
+        let external = Some("https://meter.example");
+        check(external, "https://meter.example", true);
+        for other in [
+            "http://meter.example",
+            "https://meter.example.evil",
+            "https://meter.example:8443",
+        ] {
+            check(external, other, false);
+        }
+        assert!(!desk("one", None).0.is_own_page(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_no_login_of_this_browser_is_refused_and_one_counts_once() {
+        let (people, clock) = desk("one", None);
+        let ticket = |state: &str| Ticket {
+            state: state.to_owned(),
+            expires_ms: 600_000,
+        };
+        let cookie = |state: &str| {
+            let sealed = people.seal.seal(TICKET, &ticket(state)).unwrap();
+            let mut answer = go("/");
+            put(&mut answer, people.ticket.set(&sealed, 600));
+            showing(&answer)
+        };
+        let reason = async |query: &str, headers: &HeaderMap| {
+            let refused = people.let_in(query, headers).await;
+            refused.err().map(|refusal| refusal.reason())
+        };
+        let own = cookie("S");
+        for (query, headers) in [
+            ("state=S&code=c", &HeaderMap::new()),
+            ("state=S&code=c", &cookie("T")),
+            ("state=T&code=c", &own),
+            ("state=&code=c", &own),
+        ] {
+            assert_eq!(reason(query, headers).await, Some("not_begun"), "{query}");
+        }
+        let denied = "state=S&error=access_denied&iss=https%3A%2F%2Flogin.example";
+        assert_eq!(reason(denied, &own).await, Some("denied"));
+        assert_eq!(reason("state=S&code=c", &own).await, Some("replayed"));
+        let mixed_up = "state=U&code=c&iss=https%3A%2F%2Fother.example";
+        assert_eq!(reason(mixed_up, &cookie("U")).await, Some("malformed"));
+        let late = cookie("L");
+        clock.set(Timestamp::from_unix_ms(600_000));
+        assert_eq!(reason("state=L&code=c", &late).await, Some("not_begun"));
+    }
 
     #[test]
     fn an_answer_says_everything_once() {
