@@ -1,7 +1,9 @@
 """People log in at the admin listener: a browser's way through a provider, and its tokens."""
 
+import concurrent.futures
 import http.client
 import json
+import socket
 import time
 import unittest
 import urllib.parse
@@ -78,7 +80,7 @@ class Desk(unittest.TestCase):
             login["client_secret"] = self.provider.SECRET
         self.simulator = self.space.simulator()
         self.login_tables = {
-            "admin": {"token": TOKEN}, "log": {"level": self.level}, "admin__login": login, "admin__login__roles": ROLES}
+            "admin": {} if self.public else {"token": TOKEN}, "log": {"level": self.level}, "admin__login": login, "admin__login__roles": ROLES}
         self.proxy = self.space.proxy(self.simulator.url, **self.login_tables)
 
     def browser(self, person=None):
@@ -347,7 +349,10 @@ class Public(Desk):
 
     def test_a_client_without_a_secret_logs_in_by_pkce(self):
         self.start()
-        self.browser("boss")
+        # No token is configured, and loopback is open to nobody all the same.
+        self.assertEqual([self.browser().ask(path)[0] for path in ("/metrics", "/api/v1/keys", "/")], [401, 401, 303])
+        boss = self.browser("boss")
+        self.assertEqual([boss.ask(path)[0] for path in ("/metrics", "/api/v1/keys", "/")], [200, 200, 200])
 
 
 class Posted(Desk):
@@ -356,6 +361,21 @@ class Posted(Desk):
     def test_a_provider_that_wants_the_secret_in_the_form_gets_it_there(self):
         self.start()
         self.browser("boss")
+
+
+class Silent(Desk):
+    def test_a_provider_that_never_answers_takes_no_more_than_its_share(self):
+        with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:
+            self.start(issuer=f"http://127.0.0.1:{silent.getsockname()[1]}")
+            strange = self.provider.token("boss", iss=f"http://127.0.0.1:{silent.getsockname()[1]}")
+            asked = [lambda: self.browser().ask("/login")[0], lambda: self.token_login(strange)[0]]
+            with concurrent.futures.ThreadPoolExecutor(80) as crowd:
+                statuses = [crowd.submit(ask) for ask in asked * 40]
+                answered = Browser(self.proxy.admin).ask("/metrics", authorization=f"Bearer {TOKEN}")
+                self.assertEqual(answered[0], 200)
+                statuses = [status.result() for status in statuses]
+            self.assertEqual(set(statuses[1::2]), {401})
+            self.assertEqual(set(statuses[::2]), {502, 503}, "some wait, and no more")
 
 
 class Traced(Desk):

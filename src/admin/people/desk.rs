@@ -12,7 +12,7 @@ use http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::LoginSettings;
 use super::cookie::Cookie;
@@ -23,7 +23,7 @@ use super::seal::Seal;
 use super::used::Used;
 use crate::admin::service::Answer;
 use crate::domain::{Clock, Keyword as _, Secret, Timestamp};
-use crate::identity::{KeyRing, SoleIssuer, TokenRefusal, looks_like_jwt};
+use crate::identity::{KeyRing, SoleIssuer, TokenClaims, TokenRefusal, looks_like_jwt};
 use crate::telemetry::Metrics;
 use crate::upstream::{self, Web};
 
@@ -56,7 +56,9 @@ pub struct People {
     session: Cookie,
     ticket: Cookie,
     used: Used,
-    exchanges: Semaphore,
+    /// For those who wait for the provider in a browser, and with a token whose key is strange.
+    places: Semaphore,
+    patience: Semaphore,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
@@ -148,7 +150,8 @@ impl People {
             session: Cookie::new("session", secure),
             ticket: Cookie::new("login", secure),
             used: Used::default(),
-            exchanges: Semaphore::new(EXCHANGES_MAX),
+            places: Semaphore::new(WAITING_MAX),
+            patience: Semaphore::new(WAITING_MAX),
             metrics: parts.metrics,
             clock: parts.clock,
             settings,
@@ -172,15 +175,14 @@ impl People {
             return None;
         }
         let now = self.clock.now();
-        let claims = self.issuer.verify_patiently(token, now, PATIENCE).await;
+        let claims = self.claims(token, now).await;
         let person = claims
             .map_err(LoginRefusal::from)
             .and_then(|claims| Person::of(&claims, &self.settings).map_err(LoginRefusal::from));
-        // Anybody can send anything: the log of a level that is on by default would be theirs.
         let note = |refusal: LoginRefusal| {
             let reason = refusal.reason();
             self.metrics.admin_login(reason);
-            tracing::debug!(event = "admin_token_refused", reason, why = %refusal, "a token");
+            tracing::info!(event = "admin_token_refused", reason, why = %refusal, "no login");
         };
         person.map_err(note).ok()
     }
@@ -209,7 +211,9 @@ impl People {
 
     async fn ask(&self) -> Result<Answer, LoginRefusal> {
         let now = self.clock.now();
+        let place = self.place()?;
         let places = self.provider.places(now).await?;
+        drop(place);
         let state = random().ok_or(LoginRefusal::NoSession)?;
         let ticket = Ticket {
             expires_ms: after(now, TICKET_TIME).unix_ms(),
@@ -253,16 +257,10 @@ impl People {
             return Err(LoginRefusal::Denied(word(&error)));
         }
         let code = reply.code.ok_or(LoginRefusal::Malformed)?;
-        let _place = self
-            .exchanges
-            .try_acquire()
-            .map_err(|_full| LoginRefusal::Busy)?;
+        let _place = self.place()?;
         let own = self.own(&ticket.state);
         let places = self.provider.places(now).await?;
-        let token = self
-            .provider
-            .exchange(&places, &code, &own.question())
-            .await?;
+        let token = self.provider.token(&places, &code, &own.question()).await?;
         let person = self.person(&token, &own.nonce).await?;
         self.session_of(&person)
     }
@@ -282,10 +280,23 @@ impl People {
         ticket.ok_or(LoginRefusal::NotBegun)
     }
 
+    fn place(&self) -> Result<SemaphorePermit<'_>, LoginRefusal> {
+        let place = self.places.try_acquire();
+        place.map_err(|_full| LoginRefusal::Busy)
+    }
+
+    /// What a token says; waits for newer keys where few others do.
+    async fn claims(&self, token: &str, now: Timestamp) -> Result<TokenClaims, TokenRefusal> {
+        match self.patience.try_acquire() {
+            Ok(_place) => self.issuer.verify_patiently(token, now, PATIENCE).await,
+            Err(_full) => self.issuer.verify(token, now),
+        }
+    }
+
     /// OpenID Connect Core 1.0 section 3.1.3.7.
     async fn person(&self, token: &str, nonce: &str) -> Result<Person, LoginRefusal> {
         let now = self.clock.now();
-        let claims = self.issuer.verify_patiently(token, now, PATIENCE).await?;
+        let claims = self.claims(token, now).await?;
         if claims.named("nonce") != Some(nonce) {
             return Err(LoginRefusal::WrongNonce);
         }
@@ -453,8 +464,9 @@ const AGAIN: (&str, &str) = ("Log in", "/login");
 const WITH_TOKEN: (&str, &str) = ("Use a token instead", "/?token");
 /// From `/login` to the provider's answer.
 const TICKET_TIME: Duration = Duration::from_mins(10);
-/// Codes that are exchanged at once.
-const EXCHANGES_MAX: usize = 16;
+/// Who may wait for the provider at once, of each kind: it must not be able to take all of this
+/// listener's connections.
+const WAITING_MAX: usize = 16;
 /// For keys of the provider that are not here yet.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -48,9 +48,9 @@ pub(super) struct Places {
 /// Why the provider is of no help. No message repeats a code or a token.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProviderError {
-    /// Nobody answered.
-    #[error("the login provider cannot be reached: {0}")]
-    Unreachable(WebError),
+    /// Nobody answered. What the network says of it is for the log, not for whoever asks.
+    #[error("the login provider cannot be reached")]
+    Unreachable(#[source] WebError),
     /// It could not be read a moment ago, and is not asked again yet.
     #[error("the login provider cannot be reached")]
     Resting,
@@ -63,6 +63,12 @@ pub(super) enum ProviderError {
 }
 
 impl ProviderError {
+    /// Says it to the operator, with what lies behind it.
+    fn log(&self) {
+        let cause = std::error::Error::source(self).map(tracing::field::display);
+        tracing::warn!(event = "login_provider_failed", error = %self, cause, "no login");
+    }
+
     /// For the log.
     pub(super) const fn reason(&self) -> &'static str {
         match self {
@@ -150,7 +156,7 @@ impl Provider {
             (Err(error), before) => {
                 if !matches!(error, ProviderError::Resting) {
                     known.failed_at = Some(now);
-                    tracing::warn!(event = "login_provider_failed", %error, "the login provider");
+                    error.log();
                 }
                 before.map(|(places, _)| places).ok_or(error)
             }
@@ -184,7 +190,17 @@ impl Provider {
     }
 
     /// The ID token for a code.
-    pub(super) async fn exchange(
+    pub(super) async fn token(
+        &self,
+        places: &Places,
+        code: &str,
+        question: &Question<'_>,
+    ) -> Result<String, ProviderError> {
+        let token = self.exchange(places, code, question).await;
+        token.inspect_err(ProviderError::log)
+    }
+
+    async fn exchange(
         &self,
         places: &Places,
         code: &str,

@@ -1,7 +1,7 @@
 //! What a browser is shown on the way in and out: one heading, one sentence, where to go on.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
@@ -31,8 +31,7 @@ pub(super) fn screen(
     *answer.status_mut() = status;
     let html = HeaderValue::from_static("text/html; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, html);
-    guard(&mut answer);
-    answer
+    guarded(answer)
 }
 
 /// The browser goes there, with `GET`.
@@ -42,7 +41,14 @@ pub(in crate::admin) fn go(to: &str) -> Answer {
     if let Ok(to) = HeaderValue::from_str(to) {
         answer.headers_mut().insert(LOCATION, to);
     }
+    guarded(answer)
+}
+
+/// No cache keeps a step of a login.
+fn guarded(mut answer: Answer) -> Answer {
     guard(&mut answer);
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
@@ -73,5 +79,8 @@ mod tests {
         let answer = screen(StatusCode::FORBIDDEN, "No", "Bye", &[("Back", "/")]);
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
         assert!(answer.headers().contains_key("content-security-policy"));
+        for answer in [answer, go("/")] {
+            assert_eq!(answer.headers()[CACHE_CONTROL], "no-store");
+        }
     }
 }
