@@ -25,17 +25,17 @@ use super::issuer_keys::KeyKeeper;
 use super::keyring::open_registry;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
-use super::reload::{IssuerKeyring, Reloader, Tables, known_names};
+use super::reload::{IssuerKeyring, Reloader, Tables, followed_issuers, known_names};
 use super::sums::SumsThread;
 use super::worker::{Worker, WorkerContext};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, People, PeopleParts};
 use crate::config::{Problems, Settings};
-use crate::domain::{Clock, SystemClock};
+use crate::domain::{Clock, Secret, SystemClock};
 use crate::identity::{KeyRing, Replays};
 use crate::ledger::{Journal, Ledger, Recovered, Replayed, Spill, SpillState, replay};
 use crate::proxy::{Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, queue};
 use crate::relay::GatherLimits;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Sinks};
 use crate::upstream::{CredentialStore, Patience, Pool, RoleSessions};
 
 /// A proxy that serves.
@@ -72,14 +72,14 @@ impl Server {
     /// When something the settings name cannot be had: an address, a file, the ledger.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (ledger, spill, replayed) = open_ledger(&settings)?;
+        let (mut ledger, spill, replayed) = open_ledger(&settings)?;
         // After the ledger: the pseudonyms' key lies in its directory.
         let ring = Arc::<KeyRing>::default();
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
-        let books = Books::open(&settings, ledger, &world.catalogue, &*clock)?;
+        let books = Books::open(&settings, &mut ledger, &world.catalogue, &*clock)?;
         let metrics = start_metrics(&settings)?;
-        let (journal, spill) = start_journal(books.ledger, spill, &replayed, &metrics)?;
+        let (journal, spill) = start_journal(ledger, spill, &replayed, &metrics)?;
 
         let mut tasks = JoinSet::new();
         let (credentials, role_sessions) =
@@ -113,24 +113,10 @@ impl Server {
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
         let sums_thread = SumsThread::start(&settings.ledger, Arc::clone(&metrics))?;
+        let login = (known.login_secret()?, Arc::clone(&keys.ring));
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
         let (recovered, totals) = (books.recovered, Arc::clone(&books.totals));
-        let settler = Settler {
-            journal,
-            ledger_settings: settings.ledger.clone(),
-            open_calls: books.open_calls,
-            totals: books.totals,
-            metrics,
-            sinks,
-            waiting: Arc::clone(&waiting),
-            budgets: books.budgets,
-            budgets_wanted: Arc::clone(&gates.budgets_wanted),
-            tails: Arc::clone(&gates.tails),
-            estimator: books.estimator,
-            clock,
-            commit_interval: settings.ledger.commit_interval,
-            last_sync: Instant::now(),
-        };
+        let settler = settler(&settings, books, journal, sinks, &waiting, &gates);
         let settler = start_settler(settler, queue)?;
 
         let pages = Arc::new(ProxyPages {
@@ -142,7 +128,7 @@ impl Server {
             roster,
         });
         let (admin_address, admin_stop) =
-            start_admin(&settings.admin, Arc::clone(&pages), &mut tasks).await?;
+            start_admin(&settings, Arc::clone(&pages), &login, &mut tasks).await?;
         let context = WorkerContext::new(connections);
         let accepting = CancellationToken::new();
         let (data_address, workers) =
@@ -292,6 +278,33 @@ async fn start_credentials(
     Ok((credentials, role_sessions))
 }
 
+/// What turns the end of each call into an entry.
+fn settler(
+    settings: &Settings,
+    books: Books,
+    journal: Journal,
+    sinks: Sinks,
+    waiting: &Arc<AtomicU64>,
+    gates: &Gates,
+) -> Settler {
+    Settler {
+        journal,
+        ledger_settings: settings.ledger.clone(),
+        open_calls: books.open_calls,
+        totals: books.totals,
+        metrics: Arc::clone(&gates.metrics),
+        sinks,
+        waiting: Arc::clone(waiting),
+        budgets: books.budgets,
+        budgets_wanted: Arc::clone(&gates.budgets_wanted),
+        tails: Arc::clone(&gates.tails),
+        estimator: books.estimator,
+        clock: Arc::clone(&gates.clock),
+        commit_interval: settings.ledger.commit_interval,
+        last_sync: Instant::now(),
+    }
+}
+
 /// Settles on a thread of its own.
 fn start_settler(settler: Settler, queue: Receiver<Settlement>) -> anyhow::Result<JoinHandle<()>> {
     let beat = tokio::runtime::Builder::new_current_thread()
@@ -311,7 +324,7 @@ fn start_keys(
     clock: &Arc<dyn Clock>,
     tasks: &mut JoinSet<()>,
 ) -> IssuerKeyring {
-    let (issuers, followed) = watch::channel(settings.identity.issuers.clone());
+    let (issuers, followed) = watch::channel(followed_issuers(settings, &settings.admin));
     let keeper = KeyKeeper {
         issuers: followed,
         ring: Arc::clone(&ring),
@@ -328,14 +341,25 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("listen on {address} (is another process there?)"))
 }
 
+/// `login`: what sessions are signed with, and the keys that tokens are verified with.
 async fn start_admin(
-    settings: &admin::Settings,
+    settings: &Settings,
     pages: Arc<ProxyPages>,
+    (secret, ring): &(Secret, Arc<KeyRing>),
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(SocketAddr, CancellationToken)> {
-    let listener = listen(settings.listen).await?;
+    let listener = listen(settings.admin.listen).await?;
     let address = listener.local_addr()?;
-    let admin = Admin::new(settings, address.ip(), pages);
+    let people = People::new(PeopleParts {
+        settings: &settings.admin.login,
+        listening: address,
+        secret,
+        ring,
+        upstream: &settings.upstream,
+        metrics: Arc::clone(&pages.gates.metrics),
+        clock: Arc::clone(&pages.gates.clock),
+    });
+    let admin = Admin::new(&settings.admin, address.ip(), pages).with_people(people);
     let stop = CancellationToken::new();
     tasks.spawn(admin::serve(listener, admin, stop.clone()));
     Ok((address, stop))

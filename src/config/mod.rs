@@ -7,6 +7,7 @@
 mod budgets;
 mod changes;
 mod check;
+mod check_login;
 mod check_proofs;
 mod field;
 mod form;

@@ -344,6 +344,7 @@ mod tests {
                 "upstream.control_endpoints",
                 "upstream.sts_endpoints",
                 "prices.models",
+                "admin.login.roles",
                 "telemetry.otlp.headers",
                 "telemetry.otlp.resource",
             ] {
@@ -400,6 +401,7 @@ mod tests {
             ("admin", "token_file"),
             ("admin", "metrics_token_file"),
             ("admin.tokens.ci", "token_file"),
+            ("admin.login", "client_secret_file"),
             ("identity", "pseudonym_key_file"),
             ("identity.issuers.cluster", "jwks_file"),
             ("keys", "master_key_file"),

@@ -125,6 +125,23 @@ fn admin<F: Form>(form: &mut F, s: &mut admin::Settings) {
         form.value("role", &mut token.role);
         form.optional("tenant", &mut token.tenant);
     });
+    form.table("login", |form| login(form, &mut s.login));
+}
+
+fn login<F: Form>(form: &mut F, s: &mut admin::LoginSettings) {
+    form.optional("issuer", &mut s.issuer);
+    form.optional("client_id", &mut s.client_id);
+    form.secret("client_secret", &mut s.client_secret);
+    form.optional("external_url", &mut s.external_url);
+    form.list("scopes", &mut s.scopes);
+    form.value("roles_claim", &mut s.roles_claim);
+    form.optional("tenant_claim", &mut s.tenant_claim);
+    form.value("user_claim", &mut s.user_claim);
+    form.list("algorithms", &mut s.algorithms);
+    form.within("session_max", &mut s.session_max, SECOND..=MONTH);
+    form.optional("ca_file", &mut s.ca_file);
+    form.value("through_proxy", &mut s.through_proxy);
+    form.map("roles", &mut s.roles);
 }
 
 fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
@@ -451,4 +468,5 @@ const MINUTE: Duration = Duration::from_mins(1);
 const QUARTER_HOUR: Duration = Duration::from_mins(15);
 const HOUR: Duration = Duration::from_hours(1);
 const HALF_DAY: Duration = Duration::from_hours(12);
+const MONTH: Duration = Duration::from_hours(31 * 24);
 const DAY: Duration = Duration::from_hours(24);

@@ -172,6 +172,8 @@ catalogue! {
         "When the keys of an issuer of tokens were last read.";
     ISSUER_KEYS_FAILED = Counter "issuer_keys_failed_total" ("attempts") [issuer, reason]
         "Attempts to read the keys of an issuer of tokens that failed; those of before serve on.";
+    ADMIN_LOGINS = Counter "admin_logins_total" ("logins") [outcome]
+        "Logins of people at the admin listener, and tokens of the login provider that were refused there: `let_in`, or why not.";
     ROLE_ASSUMPTIONS = Counter "role_assumptions_total" ("requests") [outcome]
         "Roles asked for at STS, refreshes included: `assumed`, or why not.";
     ROLE_SESSIONS = Gauge "role_sessions" ("sessions") []

@@ -51,6 +51,7 @@ pub struct Metrics {
     access_log_dropped: IntCounterVec,
     issuer_keys_read: IntGaugeVec,
     issuer_keys_failed: IntCounterVec,
+    admin_logins: IntCounterVec,
 }
 
 impl Metrics {
@@ -84,6 +85,7 @@ impl Metrics {
             access_log_dropped: maker.counters(define::ACCESS_LOG_DROPPED)?,
             issuer_keys_read: maker.gauges(define::ISSUER_KEYS_READ)?,
             issuer_keys_failed: maker.counters(define::ISSUER_KEYS_FAILED)?,
+            admin_logins: maker.counters(define::ADMIN_LOGINS)?,
             recorder: Mutex::new(recorder),
             registry,
         })
@@ -198,6 +200,11 @@ impl Metrics {
         self.issuer_keys_failed
             .with_label_values(&[issuer, reason])
             .inc();
+    }
+
+    /// Counts a login at the admin listener by how it ended: a closed set.
+    pub fn admin_login(&self, outcome: &'static str) {
+        self.admin_logins.with_label_values(&[outcome]).inc();
     }
 
     /// Counts lines of the access log that were not written.
