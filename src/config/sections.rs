@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::alerts;
 use super::form::{Form, Named};
 use super::proofs;
 use super::proxy_choice::ProxyChoice;
@@ -30,6 +31,7 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.table("ledger", |form| ledger(form, &mut settings.ledger));
     form.table("prices", |form| prices(form, &mut settings.prices));
     form.table("metrics", |form| metrics(form, &mut settings.telemetry));
+    form.table("alerts", |form| alerts::bind(form, &mut settings.alerts));
     form.table("shutdown", |form| shutdown(form, settings));
     form.table("log", |form| log(form, &mut settings.telemetry));
     form.table("telemetry", |form| {

@@ -1,6 +1,8 @@
 //! The whole configuration, checked: one part per room.
 
-use crate::{admin, identity, ledger, pricing, proxy, registry, relay, telemetry, upstream};
+use crate::{
+    admin, alerts, identity, ledger, pricing, proxy, registry, relay, telemetry, upstream,
+};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct Settings {
     pub prices: pricing::Settings,
     /// `[metrics]` and `[log]`
     pub telemetry: telemetry::Settings,
+    /// `[alerts]`
+    pub alerts: alerts::Settings,
     /// `[shutdown]`
     pub shutdown: proxy::ShutdownSettings,
 }
