@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acceptor::{Limits, accept};
+use super::alert_signals::SignalSource;
+use super::alerts::{Alerts, AlertsThread, Standings};
 use super::callers::{CallersThread, Known};
 use super::door::Door;
 use super::follow::{Load, follow};
@@ -58,6 +60,7 @@ pub struct Server {
     outlets: Outlets,
     sums_thread: SumsThread,
     callers_thread: CallersThread,
+    alerts_thread: AlertsThread,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -115,9 +118,9 @@ impl Server {
         });
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
-        let directory = settings.ledger.directory.clone();
-        let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
+        // No budgets yet: nothing stands anywhere.
+        let (sums_thread, alerts_thread) = start_watchers(&settings, &gates, Box::new(Vec::new))?;
         let settler = Settler {
             ledger,
             open_calls,
@@ -166,6 +169,7 @@ impl Server {
             outlets,
             sums_thread,
             callers_thread,
+            alerts_thread,
             accepting,
             context,
             admin_stop,
@@ -224,11 +228,11 @@ impl Server {
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
         let last = LastMetrics::of(&self.pages);
-        let callers = self.callers_thread;
+        let (callers, alerts) = (self.callers_thread, self.alerts_thread);
         drop((self.gates, self.pages, self.reloader, drains));
         let (workers, settler, sums) = (self.workers, self.settler, self.sums_thread);
         let joined = tokio::task::spawn_blocking(move || {
-            drop((sums, callers));
+            drop((alerts, sums, callers));
             // The queue ends when the last worker has dropped its end of it.
             let workers = workers.into_iter().map(JoinHandle::join);
             workers.chain([settler.join()]).all(|ended| ended.is_ok())
@@ -269,6 +273,28 @@ async fn start_credentials(
     );
     tasks.spawn(assumer.run());
     Ok((credentials, role_sessions))
+}
+
+/// Follows the ledger, and tells people, each on a thread of its own.
+fn start_watchers(
+    settings: &Settings,
+    gates: &Arc<Gates>,
+    standings: Standings,
+) -> anyhow::Result<(SumsThread, AlertsThread)> {
+    let directory = settings.ledger.directory.clone();
+    let sums = SumsThread::start(directory, Arc::clone(&gates.metrics))?;
+    let sudden = settings.alerts.sudden.clone();
+    let alerts = AlertsThread::start(Alerts {
+        settings: settings.alerts.clone(),
+        upstream: settings.upstream.clone(),
+        ledger_directory: settings.ledger.directory.clone(),
+        standings,
+        signals: SignalSource::new(Arc::clone(gates), Arc::clone(&sums.newest), sudden),
+        credentials: gates.credentials.clone(),
+        metrics: Arc::clone(&gates.metrics),
+        clock: Arc::clone(&gates.clock),
+    })?;
+    Ok((sums, alerts))
 }
 
 /// Settles on a thread of its own.
