@@ -150,6 +150,8 @@ catalogue! {
         "What is held of it for calls in flight.";
     BUDGET_FORECAST = Gauge "budget_forecast_usd" ("US dollars") [budget, tenant, subject, period]
         "What will be spent when the period ends, on a straight line; absent in its first twentieth and for rolling windows.";
+    BUDGET_STORE_MODE = Gauge "budget_store_mode" ("0 or 1") [mode]
+        "Which way budgets are kept: `memory` or `shared`; or what `when.budget_store_down` says while the shared store is away.";
     BUDGET_ALERTING = Gauge "budget_alerting_info" ("1") [budget, by]
         "Who tells of a budget's crossings: `outlet` or `prometheus`, never both.";
     ALERTING = Gauge "alerting_info" ("1") [kind, by]

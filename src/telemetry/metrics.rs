@@ -56,6 +56,7 @@ pub struct Metrics {
     issuer_keys_failed: IntCounterVec,
     budgets: Mutex<Vec<BudgetGauge>>,
     series_max: usize,
+    budget_store_mode: IntGaugeVec,
     alerting: IntGaugeVec,
     alerts_sent: IntCounterVec,
     alerts_failed: IntCounterVec,
@@ -97,6 +98,7 @@ impl Metrics {
             issuer_keys_failed: maker.counters(define::ISSUER_KEYS_FAILED)?,
             budgets: Mutex::default(),
             series_max: settings.series_per_family_max,
+            budget_store_mode: maker.gauges(define::BUDGET_STORE_MODE)?,
             alerting: maker.gauges(define::ALERTING)?,
             alerts_sent: maker.counters(define::ALERTS_SENT)?,
             alerts_failed: maker.counters(define::ALERTS_FAILED)?,
@@ -233,6 +235,12 @@ impl Metrics {
     pub fn budgets(&self, gauges: Vec<BudgetGauge>) {
         let gauges = budgets::kept(gauges, self.series_max);
         *self.budgets.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+    }
+
+    /// Notes which way budgets are kept from now on; nothing is shown before.
+    pub fn budget_store_mode(&self, mode: &'static str) {
+        self.budget_store_mode.reset();
+        self.budget_store_mode.with_label_values(&[mode]).set(1);
     }
 
     /// Notes who tells of a kind of notice that is about no budget.
