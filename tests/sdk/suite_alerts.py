@@ -149,10 +149,6 @@ class Alerts(unittest.TestCase):
                 self.assertEqual(1, len({request.body for request in requests}))
                 ids = {request.headers["idempotency-key"] for request in requests}
                 self.assertEqual({json.loads(requests[0].body)["id"]}, ids)
-            with self.subTest("the pauses grow"):
-                first, second = requests[1].at - requests[0].at, requests[2].at - requests[1].at
-                self.assertGreater(second, 0.5)
-                self.assertGreater(first, 0.2)
             with self.subTest("signed with both secrets"):
                 for request in requests:
                     self.assertTrue(is_signed(request, SECRET))
