@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::{Limits, accept};
+use super::alert_signals::SignalSource;
+use super::alerts::{Alerts, AlertsThread, Standings};
 use super::books::Books;
 use super::callers::{CallersThread, Known};
 use super::door::Door;
@@ -56,6 +58,7 @@ pub struct Server {
     outlets: Outlets,
     sums_thread: SumsThread,
     callers_thread: CallersThread,
+    alerts_thread: AlertsThread,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -112,9 +115,9 @@ impl Server {
         });
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
-        let sums_thread = SumsThread::start(&settings.ledger, Arc::clone(&metrics))?;
         let login = (known.login_secret()?, Arc::clone(&keys.ring));
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
+        let (sums_thread, alerts_thread) = start_watchers(&settings, &gates)?;
         let (recovered, totals) = (books.recovered, Arc::clone(&books.totals));
         let settler = settler(&settings, books, journal, sinks, &waiting, &gates);
         let settler = start_settler(settler, queue)?;
@@ -149,6 +152,7 @@ impl Server {
             outlets,
             sums_thread,
             callers_thread,
+            alerts_thread,
             accepting,
             context,
             admin_stop,
@@ -207,11 +211,11 @@ impl Server {
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
         let last = LastMetrics::of(&self.pages);
-        let callers = self.callers_thread;
+        let (callers, alerts) = (self.callers_thread, self.alerts_thread);
         drop((self.gates, self.pages, self.reloader, drains));
         let (workers, settler, sums) = (self.workers, self.settler, self.sums_thread);
         let joined = tokio::task::spawn_blocking(move || {
-            drop((sums, callers));
+            drop((alerts, sums, callers));
             // The queue ends when the last worker has dropped its end of it.
             let workers = workers.into_iter().map(JoinHandle::join);
             workers.chain([settler.join()]).all(|ended| ended.is_ok())
@@ -303,6 +307,28 @@ fn settler(
         commit_interval: settings.ledger.commit_interval,
         last_sync: Instant::now(),
     }
+}
+
+/// Follows the ledger, and tells people, each on a thread of its own.
+fn start_watchers(
+    settings: &Settings,
+    gates: &Arc<Gates>,
+) -> anyhow::Result<(SumsThread, AlertsThread)> {
+    let sums = SumsThread::start(&settings.ledger, Arc::clone(&gates.metrics))?;
+    let (budgets, clock) = (gates.budgets.clone(), Arc::clone(&gates.clock));
+    let standings: Standings = Box::new(move || budgets.standings(clock.now()));
+    let sudden = settings.alerts.sudden.clone();
+    let alerts = AlertsThread::start(Alerts {
+        settings: settings.alerts.clone(),
+        upstream: settings.upstream.clone(),
+        ledger_directory: settings.ledger.directory.clone(),
+        standings,
+        signals: SignalSource::new(Arc::clone(gates), Arc::clone(&sums.newest), sudden),
+        credentials: gates.credentials.clone(),
+        metrics: Arc::clone(&gates.metrics),
+        clock: Arc::clone(&gates.clock),
+    })?;
+    Ok((sums, alerts))
 }
 
 /// Settles on a thread of its own.

@@ -1,5 +1,7 @@
 //! The command line: one file per command.
 
+mod alerts;
+mod budgets;
 mod check_config;
 mod completions;
 mod demo;
@@ -34,6 +36,12 @@ enum Command {
     Prices(prices::PricesArgs),
     Keys(keys::KeysArgs),
     Tenants(tenants::TenantsArgs),
+    /// Budgets and what people are told of them
+    #[command(after_help = "Example: bedrock-meter budgets test-alert --config bedrock-meter.toml")]
+    Budgets(budgets::BudgetsArgs),
+    /// What people were told
+    #[command(after_help = "Example: bedrock-meter alerts log --format csv")]
+    Alerts(alerts::AlertsArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Doctor(doctor::DoctorArgs),
     Report(report::ReportArgs),
@@ -51,6 +59,8 @@ pub fn run() -> ExitCode {
         Command::Prices(args) => prices::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Tenants(args) => tenants::run(&args),
+        Command::Budgets(args) => budgets::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report::run(&args),

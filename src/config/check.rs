@@ -7,6 +7,7 @@ use std::path::Path;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::alerts;
 use super::field::Field;
 use super::problem::Problem;
 use super::settings::Settings;
@@ -41,6 +42,8 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         request_metadata,
         files,
         collector_headers,
+        alerts::outlets,
+        alerts::default_outlets,
     ];
     rules.iter().flat_map(|rule| rule(settings)).collect()
 }

@@ -407,6 +407,14 @@ mod tests {
             ("keys", "master_key_file"),
             // Its value is judged, and the name of a variable is no key.
             ("keys", "master_key"),
+            ("alerts.outlets.ops", "url_file"),
+            ("alerts.outlets.ops", "secret_file"),
+            ("alerts.outlets.ops", "next_secret_file"),
+            ("alerts.outlets.ops", "authorization_file"),
+            // What only the other kinds of outlets have.
+            ("alerts.outlets.ops", "urls"),
+            ("alerts.outlets.ops", "topic_arn"),
+            ("alerts.outlets.ops", "endpoint"),
             ("upstream.credentials", "profile"),
             ("upstream.credentials", "secret_access_key_file"),
             ("upstream.credentials", "session_token_file"),

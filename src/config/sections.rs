@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::alerts;
 use super::budgets;
 use super::form::{Form, Named};
 use super::proofs;
@@ -33,6 +34,7 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.named_tables("budgets", &mut settings.budgets, budgets::budget);
     form.named_tables("models", &mut settings.windows.0, budgets::window);
     form.table("metrics", |form| metrics(form, &mut settings.telemetry));
+    form.table("alerts", |form| alerts::bind(form, &mut settings.alerts));
     form.table("shutdown", |form| shutdown(form, settings));
     form.table("log", |form| log(form, &mut settings.telemetry));
     form.table("telemetry", |form| {

@@ -64,12 +64,13 @@ const SETTINGS: Imports = only(&[
     "relay",
     "ledger",
     "upstream",
+    "alerts",
     "proxy",
     "admin",
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 21] = [
+const ROOMS: [Room; 22] = [
     Room::new(
         0,
         "domain",
@@ -147,6 +148,12 @@ const ROOMS: [Room; 21] = [
         "upstream",
         only(&["domain", "aws", "telemetry"]),
         "connections to Bedrock, credentials for it",
+    ),
+    Room::new(
+        2,
+        "alerts",
+        only(&["domain", "aws", "telemetry"]),
+        "what people are told about money, and what each outlet was told",
     ),
     Room::new(
         3,
