@@ -12,6 +12,7 @@ pub mod telemetry;
 
 pub mod identity;
 pub mod ledger;
+pub mod limits;
 pub mod meters;
 pub mod pricing;
 pub mod relay;

@@ -61,13 +61,14 @@ const SETTINGS: Imports = only(&[
     "pricing",
     "relay",
     "ledger",
+    "limits",
     "upstream",
     "proxy",
     "admin",
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 20] = [
+const ROOMS: [Room; 21] = [
     Room::new(
         0,
         "domain",
@@ -133,6 +134,12 @@ const ROOMS: [Room; 20] = [
         "ledger",
         only(&["domain", "telemetry"]),
         "open calls, entries, sums",
+    ),
+    Room::new(
+        2,
+        "limits",
+        only(&["domain"]),
+        "how fast calls and tokens may come; the account's quota, shared",
     ),
     Room::new(
         2,
