@@ -115,6 +115,9 @@ impl Reloader {
         }
         self.connections.store(Arc::new(tables.connections));
         gates.world.store(Arc::new(tables.world));
+        if settings.limits != applied.limits {
+            gates.limits.reload(&settings.limits);
+        }
         self.follow_issuers(&settings.identity.issuers);
         let mut changed = changed_keys(&applied, &settings);
         changed.retain(|key| reloads(key));
@@ -202,8 +205,9 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 19] = [
+const RELOADED: [&str; 20] = [
     "identity",
+    "limits",
     "listener.header_bytes_max",
     "listener.header_timeout",
     "listener.preface_timeout",

@@ -33,6 +33,7 @@ use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::identity::{KeyRing, Replays};
 use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
+use crate::limits;
 use crate::meters::Estimator;
 use crate::pricing::Catalogue;
 use crate::proxy::{
@@ -98,6 +99,7 @@ impl Server {
             callers: ArcSwap::from_pointee(callers),
             jobs: Arc::new(Jobs::new(open_registry(&settings)?)),
             replays: Replays::default(),
+            limits: limits::Limits::new(&settings.limits, Arc::clone(&clock)),
             bodies: body_limits(&settings),
             settlements,
             open_calls: Arc::clone(&open_calls),

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::check_proofs;
 use super::field::Field;
+use super::limits;
 use super::problem::Problem;
 use super::settings::Settings;
 use crate::admin::Role;
@@ -40,6 +41,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         request_metadata,
         files,
         collector_headers,
+        limits::check,
     ];
     rules.iter().flat_map(|rule| rule(settings)).collect()
 }

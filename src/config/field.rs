@@ -8,7 +8,7 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use toml::Value;
 
-use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId};
+use crate::domain::{ApplicationId, Facet, Glob, Keyword, Region, Secret, TenantId};
 use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
 use crate::telemetry::CollectorUrl;
 
@@ -164,6 +164,12 @@ text!(
     "a pattern of visible characters, such as \"s3://bucket/*\"",
     |text| Self::new(text).ok(),
     ToString::to_string
+);
+text!(
+    Facet,
+    "\"tenant\", \"application\", \"model\", \"key\", \"user\" or \"session\"",
+    |text| Self::ALL.into_iter().find(|facet| facet.name() == text),
+    |facet| facet.name().to_owned()
 );
 text!(
     TenantId,

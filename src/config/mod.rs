@@ -9,6 +9,7 @@ mod check;
 mod check_proofs;
 mod field;
 mod form;
+mod limits;
 mod load;
 mod printer;
 mod problem;

@@ -44,12 +44,12 @@ pub(super) fn tls_clients<F: Form>(form: &mut F, s: &mut TlsClientSettings) {
 }
 
 /// A name that may stand in a log and as a label.
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }
 
-const PLAIN: &str = "1 to 64 letters, digits, _ or -";
+pub(super) const PLAIN: &str = "1 to 64 letters, digits, _ or -";
 
 impl Named for IssuerSettings {
     const EXPECTED: &'static str = PLAIN;

@@ -1,6 +1,8 @@
 //! The whole configuration, checked: one part per room.
 
-use crate::{admin, identity, ledger, pricing, proxy, registry, relay, telemetry, upstream};
+use crate::{
+    admin, identity, ledger, limits, pricing, proxy, registry, relay, telemetry, upstream,
+};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Settings {
     pub when: proxy::WhenSettings,
     /// `[upstream]`
     pub upstream: upstream::Settings,
+    /// `[limits]`
+    pub limits: limits::Settings,
     /// `[drain]`
     pub drain: relay::DrainSettings,
     /// `[ledger]`

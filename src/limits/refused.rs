@@ -1,5 +1,6 @@
 //! Why a call does not fit, and when it would.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -55,6 +56,15 @@ impl What {
 }
 
 impl Refused {
+    /// The limit's name in metrics: that of a quota of the account begins with `account.`.
+    pub fn metric_name(&self) -> Cow<'_, str> {
+        if self.is_account {
+            Cow::Owned(format!("account.{}", self.limit))
+        } else {
+            Cow::Borrowed(&self.limit)
+        }
+    }
+
     /// The order in which refusals are told: what never fits, then the longest wait.
     pub(super) fn severity(&self) -> u64 {
         self.wait_ms.unwrap_or(u64::MAX)

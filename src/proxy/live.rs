@@ -18,6 +18,7 @@ use super::settle::{Answer, CallTimes, Permit, Settlement};
 use crate::aws::{REQUEST_ID, error_class};
 use crate::domain::{Outcome, Reading, Usage};
 use crate::ledger::{OpenCall, OpenTicket};
+use crate::limits::Hold;
 use crate::meters::{End, Meter};
 use crate::pricing::Catalogue;
 use crate::relay::{Frames, Merged, Next, poll_merged};
@@ -40,6 +41,7 @@ struct Unsettled {
     times: CallTimes,
     begun: Instant,
     ticket: OpenTicket,
+    limits: Option<Hold>,
     permit: Permit,
     mark: OpenMark,
     origin: Option<Box<Origin>>,
@@ -51,6 +53,7 @@ pub(super) struct Admitted {
     pub(super) meter: Meter,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) ticket: OpenTicket,
+    pub(super) limits: Option<Hold>,
     pub(super) permit: Permit,
     pub(super) mark: OpenMark,
     pub(super) origin: Option<Box<Origin>>,
@@ -65,12 +68,16 @@ impl Live {
             meter,
             catalogue,
             ticket,
+            mut limits,
             permit,
             mark,
             origin,
             begun,
             overhead,
         } = admitted;
+        if let Some(limits) = &mut limits {
+            limits.sent();
+        }
         let times = CallTimes {
             admission: overhead,
             ..CallTimes::default()
@@ -83,6 +90,7 @@ impl Live {
             times,
             begun,
             ticket,
+            limits,
             permit,
             mark,
             origin,
@@ -271,6 +279,7 @@ impl Unsettled {
             mut times,
             begun,
             ticket,
+            limits,
             permit,
             mark,
             origin,
@@ -280,6 +289,9 @@ impl Unsettled {
         drop(mark);
         let nothing = || Reading::reported(Usage::none(), "");
         let reading = end.map_or_else(nothing, |end| meter.finish(end));
+        if let Some(limits) = limits {
+            limits.settle(&reading);
+        }
         permit.send(Settlement {
             call,
             ticket: Some(ticket),

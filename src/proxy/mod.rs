@@ -9,6 +9,7 @@ mod check;
 mod drain;
 mod jobs;
 mod judge;
+mod limit;
 mod live;
 mod metadata;
 mod open_set;

@@ -14,6 +14,7 @@ use super::answer::{AnswerBody, Guard};
 use super::check::{Checked, check_head, outside};
 use super::jobs::Ownership;
 use super::judge::Called;
+use super::limit;
 use super::live::{Admitted, Live};
 use super::metadata;
 use super::refusal::{CALL_ID, Refusal, RefusalKind};
@@ -30,6 +31,7 @@ use crate::identity::{
     Caller, Claims, Head, IdentityError, Peer, Principal, Proof, client_address, shown_token,
 };
 use crate::ledger::OpenCall;
+use crate::limits::Hold;
 use crate::meters::{Meter, RequestFacts, request_facts};
 use crate::pricing::{Catalogue, Endpoint, Terms};
 use crate::registry::Callers;
@@ -61,6 +63,8 @@ struct Admission<'a> {
     target: &'a Target,
     uri: PathAndQuery,
     gathered: Gathered,
+    /// What it holds of the limits.
+    limits: Option<Hold>,
     permit: Permit,
     origin: Option<Box<Origin>>,
     begun: Instant,
@@ -97,7 +101,9 @@ impl Service {
         let kind = refusal.kind.row().name;
         let reason = refusal.reason.unwrap_or(kind);
         self.gates.metrics.refused(refusal.tenant.as_ref(), reason);
-        tracing::info!(event = "refused", %call_id, kind, reason, "call refused");
+        let wait = refusal.retry_after.map(|wait| wait.as_millis());
+        let retry_after_ms = wait.and_then(|wait| u64::try_from(wait).ok());
+        tracing::info!(event = "refused", %call_id, kind, reason, retry_after_ms, "call refused");
         refusal.respond(call_id)
     }
 
@@ -163,7 +169,6 @@ impl Service {
         };
         self.judge(&world, &principal, &head, &called).await?;
         let ownership = Ownership::of_call(gates, &world, &principal, operation, head.now);
-        let client = head.client;
         let role = role_of(&world, &principal)?;
         let call = open_call(
             call_id,
@@ -177,8 +182,9 @@ impl Service {
             &gathered,
         );
         check_price(&world, &call)?;
+        let limits = limit::take(gates, &call, &gathered)?;
         let origin = gates.keeps_origin.then(|| {
-            let client = world.identity.kept_address(client);
+            let client = world.identity.kept_address(head.client);
             Origin::of(&headers, client, target.address())
         });
         let mut headers = headers;
@@ -199,6 +205,7 @@ impl Service {
             target,
             uri: upstream_uri(target, &route, uri.query())?,
             gathered,
+            limits,
             permit,
             origin,
             begun,
@@ -267,6 +274,7 @@ impl Service {
             target,
             uri,
             mut gathered,
+            limits,
             permit,
             origin,
             begun,
@@ -319,6 +327,7 @@ impl Service {
                 meter,
                 catalogue,
                 ticket,
+                limits,
                 permit,
                 mark,
                 origin,

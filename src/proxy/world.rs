@@ -16,6 +16,7 @@ use super::settle::Settlement;
 use crate::domain::Clock;
 use crate::identity::{Certificates, Identity, Issuers, Replays};
 use crate::ledger::OpenCalls;
+use crate::limits::Limits;
 use crate::pricing::Catalogue;
 use crate::registry::Callers;
 use crate::relay::{GatherLimits, RequestHeaderFilter};
@@ -57,6 +58,8 @@ pub struct Gates {
     pub jobs: Arc<Jobs>,
     /// The signatures that were taken, where each may be taken only once.
     pub replays: Replays,
+    /// What may come how fast. A reload changes them for new calls.
+    pub limits: Limits,
     /// Limits on request bodies.
     pub bodies: GatherLimits,
     /// The queue to the settling thread; its places are the calls in flight.

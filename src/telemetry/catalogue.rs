@@ -142,6 +142,12 @@ catalogue! {
         "Calls that the proxy itself answered with an error; callers without proof count as tenant unproven.";
     OBSERVED = Counter "observed_refusals_total" ("calls") [tenant, reason]
         "Calls that passed and that a policy in mode observe would have refused.";
+    LIMIT_REFUSED = Counter "limit_refused_total" ("calls") [limit, mode]
+        "Calls that found no room in a limit: refused (enforce), or passed and counted (observe). Quotas of the account begin with `account.`.";
+    LIMIT_USE = Gauge "limit_use_ratio" ("ratio") [limit, kind]
+        "How much of a limit its fullest counter has taken: requests, tokens with reservations, open calls.";
+    LIMIT_COUNTERS = Gauge "limit_counters" ("counters") [limit]
+        "Counters of a limit that hold something; of a quota of the account, the tenants that share it now.";
     LEDGER_ENTRIES = Counter "ledger_entries_total" ("entries") []
         "Entries committed to the ledger by this process.";
     LEDGER_QUEUE = Gauge "ledger_queue_depth" ("entries") []
