@@ -10,9 +10,10 @@ use super::sums::NewestSums;
 use crate::admin::{Check, Done, PageError, Pages, State, View, Work};
 use crate::domain::{CallId, Clock as _, SystemClock, Timestamp};
 use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
+use crate::limits::{LimitUse, Limits};
 use crate::proxy::{Gates, LiveCall};
 use crate::report::Report;
-use crate::telemetry::{Metrics, Observed, PeriodCost, PeriodKind};
+use crate::telemetry::{LimitStanding, Metrics, Observed, PeriodCost, PeriodKind};
 
 /// The pages of a running proxy.
 pub(super) struct ProxyPages {
@@ -154,6 +155,7 @@ impl ProxyPages {
             period_costs: period_costs(&self.totals, now),
             models_first_seen: models_first_seen(&self.totals),
             ledger_sums: Arc::clone(&self.sums.lock().unwrap_or_else(PoisonError::into_inner)),
+            limits: limits(&gates.limits),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
             spill_entries: Some(gates.spill.entries()),
@@ -210,6 +212,16 @@ fn period_costs(totals: &Mutex<PeriodTotals>, now: Timestamp) -> Vec<PeriodCost>
         }));
     }
     costs
+}
+
+fn limits(limits: &Limits) -> Vec<LimitStanding> {
+    let standing = |one: LimitUse| LimitStanding {
+        limit: one.limit,
+        kind: one.what.name(),
+        fullest_permille: one.fullest_permille,
+        counters: one.counters,
+    };
+    limits.uses().into_iter().map(standing).collect()
 }
 
 fn models_first_seen(totals: &Mutex<PeriodTotals>) -> Vec<(Arc<str>, Timestamp)> {
