@@ -1,6 +1,6 @@
 //! `scripts/bench`: what the proxy costs, as ratios to a bare hyper pass-through and to nginx that
 //! are measured in the same minutes. One program with several parts, so that it is linked once.
-//! But for `callers` it knows nothing of the library: the proxy under test is a process like the
+//! But for `callers` and `ledger` it knows nothing of the library: the proxy under test is a process like the
 //! others.
 #![expect(
     clippy::indexing_slicing,
@@ -15,6 +15,7 @@
 mod callers;
 mod client;
 mod frames;
+mod ledger;
 mod load;
 mod passthrough;
 mod process;
@@ -47,6 +48,8 @@ enum Part {
     Load(load::Options),
     /// What proving a caller costs.
     Callers(callers::Options),
+    /// The ledger by itself.
+    Ledger(ledger::Options),
     /// The whole measurement.
     Run(run::Options),
 }
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
             Part::Passthrough(options) => passthrough::serve(options).await,
             Part::Load(options) => load::run(options).await,
             Part::Callers(options) => callers::run(&options),
+            Part::Ledger(options) => ledger::run(&options),
             Part::Run(options) => run::run(options).await,
         }
     })
