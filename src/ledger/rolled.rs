@@ -51,13 +51,10 @@ pub(super) fn summary(
 ) -> Result<Summary, LedgerError> {
     let failed = || LedgerError::sqlite("sum up calls");
     let rolled_up = has_rollups(connection).map_err(failed())?;
-    let kept_from = match rolled_up {
-        true => kept_from(connection).map_err(failed())?,
-        false => None,
-    };
-    let parts = match rolled_up {
-        true => parts(span),
-        false => vec![(Table::Entries, span)],
+    let (kept_from, parts) = if rolled_up {
+        (kept_from(connection).map_err(failed())?, parts(span))
+    } else {
+        (None, vec![(Table::Entries, span)])
     };
     let mut groups: HashMap<Vec<Option<String>>, Sums> = HashMap::new();
     let mut catalogues = BTreeSet::new();
@@ -80,7 +77,7 @@ pub(super) fn summary(
 }
 
 /// A backup that an older program made has none.
-fn has_rollups(connection: &Connection) -> Result<bool, rusqlite::Error> {
+pub(super) fn has_rollups(connection: &Connection) -> Result<bool, rusqlite::Error> {
     let any = "SELECT 1 FROM sqlite_schema WHERE name = 'retention'";
     let found = connection.query_row(any, (), |_row| Ok(()));
     Ok(found.optional()?.is_some())

@@ -13,6 +13,9 @@ use crate::domain::{
     UnpricedReason, UsageSource, Usd,
 };
 
+/// Calls, unpriced, estimated, femtodollars, those of estimates, input tokens.
+type Counted = (u64, u64, u64, i128, i128, u64);
+
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -46,9 +49,12 @@ fn entry_of((tenant, at, femto, tokens, estimated, tier): Drawn) -> Entry {
     entry.tenant = TenantId::new(&format!("t{tenant}")).unwrap();
     entry.opened_at = Timestamp::from_unix_ms(at);
     entry.reading.usage.set(Dimension::InputTokens, tokens);
-    entry.reading.served_tier = tier.map(|flex| match flex {
-        true => ServiceTier::Flex,
-        false => ServiceTier::Standard,
+    entry.reading.served_tier = tier.map(|flex| {
+        if flex {
+            ServiceTier::Flex
+        } else {
+            ServiceTier::Standard
+        }
     });
     if estimated {
         entry.reading.source = UsageSource::Estimated;
@@ -129,7 +135,7 @@ proptest! {
         compare(ledger.connection(), "rollup_hours", HOUR);
         compare(ledger.connection(), "rollup_days", DAY);
 
-        let mut expected: BTreeMap<(String, String), (u64, u64, u64, i128, i128, u64)> = BTreeMap::new();
+        let mut expected: BTreeMap<(String, String), Counted> = BTreeMap::new();
         for (tenant, at, femto, tokens, estimated, tier) in calls {
             if at < from || at >= to {
                 continue;
