@@ -38,6 +38,12 @@ pub(super) fn say(text: &str) {
     eprintln!("{text}");
 }
 
+/// Draws the current line of standard error anew. Only for a terminal.
+#[expect(clippy::print_stderr, reason = "what a running command tells people")]
+pub(super) fn redraw(text: &str) {
+    eprint!("\r\x1b[K{text}");
+}
+
 /// An amount for a live table, where more digits than a float has would not be read.
 #[expect(
     clippy::cast_precision_loss,
