@@ -1,6 +1,5 @@
 //! What the admin listener shows: readiness, metrics, reports.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use super::callers::Roster;
 use super::sums::NewestSums;
 use crate::admin::{Check, Done, PageError, Pages, State, View, Work};
 use crate::domain::{CallId, Clock as _, SystemClock, Timestamp};
-use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
+use crate::ledger::{self, GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
 use crate::proxy::{Gates, LiveCall};
 use crate::report::Report;
 use crate::telemetry::{Metrics, Observed, PeriodCost, PeriodKind};
@@ -20,7 +19,7 @@ pub(super) struct ProxyPages {
     pub(super) totals: Arc<Mutex<PeriodTotals>>,
     pub(super) sums: NewestSums,
     pub(super) waiting: Arc<AtomicU64>,
-    pub(super) ledger_directory: PathBuf,
+    pub(super) ledger: ledger::Settings,
     pub(super) roster: Arc<Roster>,
 }
 
@@ -120,7 +119,7 @@ fn live(id: CallId, call: &LiveCall, now: Timestamp) -> serde_json::Value {
 
 impl ProxyPages {
     fn reader(&self) -> Result<LedgerReader, PageError> {
-        LedgerReader::open(&self.ledger_directory).map_err(failed)
+        LedgerReader::of(&self.ledger).map_err(failed)
     }
 
     fn observe(&self) -> Observed {

@@ -32,7 +32,7 @@ use crate::admin::{self, Admin};
 use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::identity::{KeyRing, Replays};
-use crate::ledger::{Ledger, OpenCalls, PeriodTotals, Recovered, recover};
+use crate::ledger::{self, Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
 use crate::pricing::Catalogue;
 use crate::proxy::{
@@ -74,16 +74,15 @@ impl Server {
     /// When something the settings name cannot be had: an address, a file, the ledger.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
+        let ledger = open_ledger(&settings.ledger).await?;
         // After the ledger: the pseudonyms' key lies in its directory.
         let ring = Arc::<KeyRing>::default();
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
-        let estimator = Estimator::default();
-        let recovered = settle_left_open(&mut ledger, &estimator, &world.catalogue, &*clock)?;
-        let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log")?;
-        let open_calls = Arc::new(open_calls);
-        let totals = PeriodTotals::seed(&ledger, clock.now()).context("sum up this month")?;
+        let catalogue = Arc::clone(&world.catalogue);
+        let (ledger, recovered, totals) = begin(ledger, catalogue, Arc::clone(&clock)).await?;
+        let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log");
+        let open_calls = Arc::new(open_calls?);
         let totals = Arc::new(Mutex::new(totals));
         let metrics = Metrics::new(&settings.telemetry, &known_names(&settings));
         let metrics = Arc::new(metrics.context("make the metrics")?);
@@ -115,8 +114,7 @@ impl Server {
         });
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
-        let directory = settings.ledger.directory.clone();
-        let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
+        let sums_thread = start_sums(&settings, &totals, &metrics)?;
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
         let settler = Settler {
             ledger,
@@ -125,7 +123,7 @@ impl Server {
             metrics,
             sinks,
             waiting: Arc::clone(&waiting),
-            estimator,
+            estimator: Estimator::default(),
             clock,
             commit_interval: settings.ledger.commit_interval,
             last_sync: Instant::now(),
@@ -137,7 +135,7 @@ impl Server {
             totals,
             sums: Arc::clone(&sums_thread.newest),
             waiting,
-            ledger_directory: settings.ledger.directory.clone(),
+            ledger: settings.ledger.clone(),
             roster,
         });
         let (admin_address, admin_stop) =
@@ -239,15 +237,28 @@ impl Server {
     }
 }
 
-/// Gives an entry to each call that an earlier process left open.
-fn settle_left_open(
-    ledger: &mut Ledger,
-    estimator: &Estimator,
-    catalogue: &Arc<Catalogue>,
-    clock: &dyn Clock,
-) -> anyhow::Result<Recovered> {
-    let entry = |call| entry_of_lost_call(call, estimator, catalogue, clock);
-    recover(ledger, entry).context("settle the calls that were left open")
+/// Opens the ledger on a thread that may wait: it may lie on a server.
+async fn open_ledger(settings: &ledger::Settings) -> anyhow::Result<Ledger> {
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || Ledger::open(&settings)).await?;
+    opened.context("open the ledger")
+}
+
+/// Gives an entry to each call that an earlier process left open, and sums up the month.
+async fn begin(
+    mut ledger: Ledger,
+    catalogue: Arc<Catalogue>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(Ledger, Recovered, PeriodTotals)> {
+    let work = move || {
+        let estimator = Estimator::default();
+        let entry = |call| entry_of_lost_call(call, &estimator, &catalogue, &*clock);
+        let recovered =
+            recover(&mut ledger, entry).context("settle the calls that were left open")?;
+        let totals = PeriodTotals::seed(&ledger, clock.now()).context("sum up this month")?;
+        Ok((ledger, recovered, totals))
+    };
+    tokio::task::spawn_blocking(work).await?
 }
 
 /// Loads the proxy's credentials, and assumes roles with them, on tasks of their own.
@@ -280,6 +291,16 @@ fn start_settler(settler: Settler, queue: Receiver<Settlement>) -> anyhow::Resul
         .name("settler".to_owned())
         .spawn(move || settler.run(queue, &beat))
         .context("start the settling thread")
+}
+
+/// Follows the ledger on a thread of its own.
+fn start_sums(
+    settings: &Settings,
+    totals: &Arc<Mutex<PeriodTotals>>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<SumsThread> {
+    let (totals, metrics) = (Arc::clone(totals), Arc::clone(metrics));
+    SumsThread::start(settings.ledger.clone(), totals, metrics)
 }
 
 /// Has the keys of all issuers read, now and whenever a reload changes them.

@@ -14,6 +14,7 @@ use super::settings::Settings;
 use crate::admin::Role;
 use crate::domain::{Region, Secret};
 use crate::identity::Mode;
+use crate::ledger::{PostgresProblem, StoreKind};
 use crate::registry::MasterKeys;
 use crate::upstream::{self, BearerKey, CredentialSettings};
 
@@ -39,6 +40,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         roles,
         request_metadata,
         files,
+        shared_ledger,
         collector_headers,
     ];
     rules.iter().flat_map(|rule| rule(settings)).collect()
@@ -382,6 +384,10 @@ fn files(settings: &Settings) -> Vec<Problem> {
             tls.and_then(|tls| tls.clients.ca_file.as_ref()),
         ),
         ("upstream.ca_file", settings.upstream.ca_file.as_ref()),
+        (
+            "ledger.postgres.ca_file",
+            settings.ledger.postgres.ca_file.as_ref(),
+        ),
         ("upstream.credentials.bearer_key_file", bearer_key_file),
         (
             "prices.catalogue_file",
@@ -399,6 +405,18 @@ fn files(settings: &Settings) -> Vec<Problem> {
     };
     let named = named.map(|(key, file)| (key, file.map(AsRef::as_ref)));
     named.into_iter().filter_map(missing).collect()
+}
+
+fn shared_ledger(settings: &Settings) -> Vec<Problem> {
+    let ledger = &settings.ledger;
+    if ledger.store == StoreKind::Sqlite {
+        return Vec::new();
+    }
+    let problem = ledger.postgres.check().err();
+    let problem = problem.map(|PostgresProblem { key, why, mend }| {
+        Problem::new(&format!("ledger.postgres.{key}"), why, mend)
+    });
+    problem.into_iter().collect()
 }
 
 /// Names and values that an HTTP request can carry.

@@ -385,6 +385,17 @@ fn ledger<F: Form>(form: &mut F, s: &mut ledger::Settings) {
         &mut s.segment_bytes_max,
         64 << 10..=1 << 30,
     );
+    form.value("store", &mut s.store);
+    form.table("postgres", |form| postgres(form, &mut s.postgres));
+}
+
+fn postgres<F: Form>(form: &mut F, s: &mut ledger::PostgresSettings) {
+    form.secret("url", &mut s.url);
+    form.value("schema", &mut s.schema);
+    form.value("sslmode", &mut s.sslmode);
+    form.optional("ca_file", &mut s.ca_file);
+    form.within("connect_timeout", &mut s.connect_timeout, MS..=MINUTE);
+    form.within("statement_timeout", &mut s.statement_timeout, MS..=HOUR);
 }
 
 fn prices<F: Form>(form: &mut F, s: &mut pricing::Settings) {

@@ -7,6 +7,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::database::Fault;
+use super::postgres::Refusal;
 use crate::domain::CallId;
 
 /// A failure of the ledger. Its words hold their cause.
@@ -66,6 +68,17 @@ pub enum LedgerError {
         cause: rusqlite::Error,
     },
 
+    /// The PostgreSQL server refused, or did not answer in time. While appending, the calls may
+    /// have been served: their entries are to be appended again. Mend: by its own words; the
+    /// entries wait meanwhile.
+    #[error("cannot {action}: {cause}")]
+    Postgres {
+        /// What was tried, verb first.
+        action: &'static str,
+        /// What the server said, or that it said nothing.
+        cause: Refusal,
+    },
+
     /// There is no ledger in that directory. Mend: name the directory that `serve` writes.
     #[error(
         "there is no ledger in {directory}: name the directory that `bedrock-meter serve` writes \
@@ -107,6 +120,15 @@ impl LedgerError {
             action,
             path,
             cause,
+        }
+    }
+
+    /// Names the action around what kept a database from answering.
+    pub(super) fn of(action: &'static str) -> impl FnOnce(Fault) -> Self {
+        move |fault| match fault {
+            Fault::Sqlite(cause) => Self::Sqlite { action, cause },
+            Fault::Postgres(cause) => Self::Postgres { action, cause },
+            Fault::Damaged { column, why } => Self::Damaged { column, value: why },
         }
     }
 

@@ -13,6 +13,8 @@ mod breakdown;
 mod breakdown_tests;
 #[cfg(test)]
 mod crash_tests;
+mod cursor;
+mod database;
 mod error;
 mod inspect;
 mod models_seen;
@@ -20,6 +22,7 @@ mod movers;
 mod open_calls;
 mod open_record;
 mod period;
+mod postgres;
 mod query;
 mod recover;
 mod row;
@@ -27,6 +30,8 @@ mod schema;
 mod settings;
 mod store;
 mod stored_call;
+#[cfg(test)]
+mod test_stores;
 mod totals;
 mod waste;
 
@@ -40,9 +45,10 @@ pub use models_seen::ModelsSeen;
 pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
 pub use period::{Period, Span};
+pub use postgres::{PostgresProblem, PostgresSettings, ROLES_SQL, SslMode, migrate};
 pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};
-pub use settings::{Durability, Settings};
+pub use settings::{Durability, Settings, StoreKind};
 pub use store::Ledger;
 pub use stored_call::{
     StoredAnswer, StoredCall, StoredCaller, StoredCharge, StoredChargeLine, StoredRequest,

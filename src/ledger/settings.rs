@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::PostgresSettings;
 use crate::domain::keywords;
 
 /// The ledger settings.
@@ -10,6 +11,10 @@ use crate::domain::keywords;
 pub struct Settings {
     /// The directory of the ledger and its open-calls log.
     pub directory: PathBuf,
+    /// What keeps the entries.
+    pub store: StoreKind,
+    /// The server, where it keeps them.
+    pub postgres: PostgresSettings,
     /// What an admitted call survives.
     pub durability: Durability,
     /// The longest time entries wait to be committed together.
@@ -53,12 +58,24 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("./bedrock-meter-data"),
+            store: StoreKind::default(),
+            postgres: PostgresSettings::default(),
             durability: Durability::default(),
             commit_interval: Duration::from_millis(20),
             segment_bytes_max: 8 * 1024 * 1024,
         }
     }
 }
+
+keywords!(
+    /// What keeps the entries.
+    StoreKind {
+        /// A file in the ledger's directory, of one process.
+        Sqlite = "sqlite",
+        /// A server that replicas share.
+        Postgres = "postgres",
+    }
+);
 
 keywords!(
     /// What an admitted call survives.
