@@ -23,6 +23,7 @@ use super::door::Door;
 use super::follow::{Load, follow};
 use super::issuer_keys::KeyKeeper;
 use super::keyring::open_registry;
+use super::leases::LeasesThread;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
 use super::reload::{IssuerKeyring, Reloader, Tables, known_names};
@@ -32,7 +33,7 @@ use crate::admin::{self, Admin};
 use crate::config::{Problems, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::identity::{KeyRing, Replays};
-use crate::ledger::{self, Ledger, OpenCalls, PeriodTotals, Recovered, recover};
+use crate::ledger::{self, Leases, Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
 use crate::pricing::Catalogue;
 use crate::proxy::{
@@ -58,6 +59,7 @@ pub struct Server {
     outlets: Outlets,
     sums_thread: SumsThread,
     callers_thread: CallersThread,
+    leases_thread: LeasesThread,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -80,10 +82,8 @@ impl Server {
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
         let catalogue = Arc::clone(&world.catalogue);
-        let (ledger, recovered, totals) = begin(ledger, catalogue, Arc::clone(&clock)).await?;
-        let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log");
-        let open_calls = Arc::new(open_calls?);
-        let totals = Arc::new(Mutex::new(totals));
+        let begun = begin(&settings.ledger, ledger, catalogue, Arc::clone(&clock)).await?;
+        let (open_calls, totals) = (Arc::new(begun.open_calls), Arc::new(begun.totals));
         let metrics = Metrics::new(&settings.telemetry, &known_names(&settings));
         let metrics = Arc::new(metrics.context("make the metrics")?);
 
@@ -114,10 +114,11 @@ impl Server {
         });
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
+        let leases_thread = LeasesThread::start(begun.leases, &gates)?;
         let sums_thread = start_sums(&settings, &totals, &metrics)?;
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
         let settler = Settler {
-            ledger,
+            ledger: begun.ledger,
             open_calls,
             totals: Arc::clone(&totals),
             metrics,
@@ -155,7 +156,7 @@ impl Server {
         Ok(Self {
             data_address,
             admin_address,
-            recovered,
+            recovered: begun.recovered,
             gates,
             pages,
             tasks,
@@ -164,6 +165,7 @@ impl Server {
             outlets,
             sums_thread,
             callers_thread,
+            leases_thread,
             accepting,
             context,
             admin_stop,
@@ -225,11 +227,15 @@ impl Server {
         let callers = self.callers_thread;
         drop((self.gates, self.pages, self.reloader, drains));
         let (workers, settler, sums) = (self.workers, self.settler, self.sums_thread);
+        let leases = self.leases_thread;
         let joined = tokio::task::spawn_blocking(move || {
             drop((sums, callers));
             // The queue ends when the last worker has dropped its end of it.
             let workers = workers.into_iter().map(JoinHandle::join);
-            workers.chain([settler.join()]).all(|ended| ended.is_ok())
+            let ended = workers.chain([settler.join()]).all(|ended| ended.is_ok());
+            // What is settled now is no more told as open.
+            drop(leases);
+            ended
         });
         anyhow::ensure!(joined.await?, "a thread of the proxy panicked");
         self.outlets.flush().await;
@@ -244,19 +250,42 @@ async fn open_ledger(settings: &ledger::Settings) -> anyhow::Result<Ledger> {
     opened.context("open the ledger")
 }
 
+/// What the ledger was when it was opened.
+struct Begun {
+    ledger: Ledger,
+    leases: Option<Leases>,
+    open_calls: OpenCalls,
+    recovered: Recovered,
+    totals: Mutex<PeriodTotals>,
+}
+
 /// Gives an entry to each call that an earlier process left open, and sums up the month.
 async fn begin(
+    settings: &ledger::Settings,
     mut ledger: Ledger,
     catalogue: Arc<Catalogue>,
     clock: Arc<dyn Clock>,
-) -> anyhow::Result<(Ledger, Recovered, PeriodTotals)> {
+) -> anyhow::Result<Begun> {
+    let settings = settings.clone();
     let work = move || {
         let estimator = Estimator::default();
         let entry = |call| entry_of_lost_call(call, &estimator, &catalogue, &*clock);
-        let recovered =
+        let mut recovered =
             recover(&mut ledger, entry).context("settle the calls that were left open")?;
+        let mut leases = Leases::join(&settings)?;
+        if let Some(leases) = &mut leases {
+            let settled = leases.settle_own(entry)?;
+            recovered.settled = recovered.settled.saturating_add(settled);
+        }
         let totals = PeriodTotals::seed(&ledger, clock.now()).context("sum up this month")?;
-        Ok((ledger, recovered, totals))
+        let open_calls = OpenCalls::open(&settings).context("open the open-calls log")?;
+        Ok(Begun {
+            open_calls: open_calls.told_by(leases.as_ref()),
+            ledger,
+            leases,
+            recovered,
+            totals: Mutex::new(totals),
+        })
     };
     tokio::task::spawn_blocking(work).await?
 }

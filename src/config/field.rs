@@ -8,7 +8,7 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use toml::Value;
 
-use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId};
+use crate::domain::{ApplicationId, Glob, Keyword, Region, ReplicaId, Secret, TenantId};
 use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
 use crate::telemetry::CollectorUrl;
 
@@ -175,6 +175,12 @@ text!(
     ApplicationId,
     "a name of 1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
     |text| Self::new(text).ok(),
+    ToString::to_string
+);
+text!(
+    ReplicaId,
+    "1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
+    |text| text.parse().ok(),
     ToString::to_string
 );
 text!(

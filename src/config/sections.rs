@@ -28,6 +28,9 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.table("upstream", |form| upstream(form, &mut settings.upstream));
     form.table("drain", |form| drain(form, &mut settings.drain));
     form.table("ledger", |form| ledger(form, &mut settings.ledger));
+    form.table("replica", |form| {
+        replica(form, &mut settings.ledger.replica);
+    });
     form.table("prices", |form| prices(form, &mut settings.prices));
     form.table("metrics", |form| metrics(form, &mut settings.telemetry));
     form.table("shutdown", |form| shutdown(form, settings));
@@ -387,6 +390,11 @@ fn ledger<F: Form>(form: &mut F, s: &mut ledger::Settings) {
     );
     form.value("store", &mut s.store);
     form.table("postgres", |form| postgres(form, &mut s.postgres));
+}
+
+fn replica<F: Form>(form: &mut F, s: &mut ledger::ReplicaSettings) {
+    form.optional("id", &mut s.id);
+    form.within("lease", &mut s.lease, SECOND..=DAY);
 }
 
 fn postgres<F: Form>(form: &mut F, s: &mut ledger::PostgresSettings) {

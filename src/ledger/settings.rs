@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::PostgresSettings;
+use super::{PostgresSettings, ReplicaSettings};
 use crate::domain::keywords;
 
 /// The ledger settings.
@@ -15,6 +15,8 @@ pub struct Settings {
     pub store: StoreKind,
     /// The server, where it keeps them.
     pub postgres: PostgresSettings,
+    /// Which of the processes that share a server this one is.
+    pub replica: ReplicaSettings,
     /// What an admitted call survives.
     pub durability: Durability,
     /// The longest time entries wait to be committed together.
@@ -60,6 +62,7 @@ impl Default for Settings {
             directory: PathBuf::from("./bedrock-meter-data"),
             store: StoreKind::default(),
             postgres: PostgresSettings::default(),
+            replica: ReplicaSettings::default(),
             durability: Durability::default(),
             commit_interval: Duration::from_millis(20),
             segment_bytes_max: 8 * 1024 * 1024,

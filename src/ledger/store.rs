@@ -128,7 +128,10 @@ impl Ledger {
     fn insert(&mut self, entries: &[Entry]) -> Result<(), Fault> {
         match &mut self.database {
             Database::Sqlite(connection) => Ok(insert(connection, entries)?),
-            Database::Postgres(session) => Ok(postgres::append(session, entries)?),
+            Database::Postgres(session) => {
+                postgres::append(session, entries)?;
+                Ok(())
+            }
         }
     }
 }

@@ -13,11 +13,12 @@ use crate::ledger::database::Value;
 use crate::ledger::row::{self, COLUMNS, Kind};
 
 /// Adds entries: all or, on an error, none. One whose call has its row already changes nothing.
+/// How many were added.
 ///
 /// # Errors
 /// When the server refuses or does not answer. It may have done it all the same: the entries are
 /// to be given again.
-pub(in crate::ledger) fn append(session: &Session, entries: &[Entry]) -> Result<(), Refusal> {
+pub(in crate::ledger) fn append(session: &Session, entries: &[Entry]) -> Result<u64, Refusal> {
     make_partitions_if_due(session, entries);
     let columns = Columns::of(entries);
     session.run(async |live| {
@@ -27,7 +28,7 @@ pub(in crate::ledger) fn append(session: &Session, entries: &[Entry]) -> Result<
         };
         let added = live.client.execute(&statement, &columns.values()).await;
         live.append = Some(statement);
-        added.map(drop)
+        added
     })
 }
 

@@ -5,6 +5,9 @@
 //! and silent. Knows nothing of entries.
 
 mod append;
+#[cfg(test)]
+mod lease_tests;
+mod leases;
 mod schema;
 mod settings;
 #[cfg(test)]
@@ -20,6 +23,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 
 pub(super) use append::append;
+pub use leases::{Beat, Leases};
 pub use settings::{PostgresProblem, PostgresSettings, SslMode};
 
 use super::database::Value;

@@ -9,11 +9,11 @@ use crate::ledger::store::tests::{call_ids, entry};
 use crate::ledger::test_stores::{Fresh, await_readers, filled, fresh, servers};
 use crate::ledger::{Breakdown, GroupBy, Ledger, LedgerReader, PeriodTotals, Span};
 
-fn session(settings: &Settings) -> Session {
+pub(super) fn session(settings: &Settings) -> Session {
     Session::open(&settings.postgres).unwrap()
 }
 
-fn number(session: &Session, sql: &str) -> i64 {
+pub(super) fn number(session: &Session, sql: &str) -> i64 {
     session.query(sql, &[]).unwrap()[0].get(0)
 }
 

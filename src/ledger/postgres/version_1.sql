@@ -97,6 +97,22 @@ END $$;
 REVOKE EXECUTE ON FUNCTION make_partitions(bigint) FROM PUBLIC;
 SELECT make_partitions((extract(epoch FROM now()) * 1000)::bigint);
 
+-- Who lives, by this server's clock.
+CREATE TABLE replicas (
+    id           text        PRIMARY KEY,
+    incarnation  text        NOT NULL,
+    heartbeat_at timestamptz NOT NULL,
+    lease_until  timestamptz NOT NULL
+);
+
+-- Calls that were open at the last beat of their replica, as their record in its log.
+CREATE TABLE open_calls (
+    call_id text  NOT NULL COLLATE "C" PRIMARY KEY,
+    replica text  NOT NULL,
+    record  bytea NOT NULL
+);
+CREATE INDEX open_calls_replica ON open_calls (replica);
+
 CREATE VIEW calls AS
 SELECT
     call_id,
