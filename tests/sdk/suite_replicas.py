@@ -4,20 +4,99 @@ Every suite has a server of its own, with the roles of `deploy/postgres/roles.sq
 the writer. Calls join with the simulator's bill as in `suite_crash`.
 """
 
+import collections
+import http.client
 import json
 import random
+import shutil
 import signal
 import sys
+import threading
 import time
 import unittest
+import urllib.parse
+import uuid
 
 import suite_crash
-from harness import ROOT, Workspace, run
+from harness import MODEL, ROOT, Workspace, run
 
 sys.path.insert(0, str(ROOT / "tests"))
 import postgres  # noqa: E402
 
 SECONDS_MAX = 60
+
+
+class LongCalls:
+    """Streams that are under way for longer than a lease."""
+
+    def __init__(self, proxy, count=10):
+        script = "input=300,output=30,frames=40,frame-delay-ms=150"
+        self.path = f"/model/{MODEL}/converse-stream"
+        self.answers = []
+        self._threads = [
+            threading.Thread(target=self._call, args=(proxy.url, script), daemon=True)
+            for _ in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _call(self, url, script):
+        try:
+            self.answers.append(Load._call(url, self.path, script))
+        except (OSError, http.client.HTTPException):
+            self.answers.append("broken")
+
+    def wait(self):
+        for thread in self._threads:
+            thread.join(SECONDS_MAX)
+        return collections.Counter(self.answers)
+
+
+class Clients:
+    """Streams without pause, each to a replica that takes connections. One that breaks after its
+    head came was cut."""
+
+    def __init__(self, proxies, count=6):
+        self.proxies = list(proxies)
+        self.ended = collections.Counter()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(count)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _run(self):
+        while not self._stop.is_set():
+            self.ended[self._call(random.choice(self.proxies).url)] += 1
+
+    @staticmethod
+    def _call(url):
+        parts = urllib.parse.urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        try:
+            try:
+                connection.request(
+                    "POST", f"/model/{MODEL}/converse-stream", suite_crash.BODY,
+                    {"content-type": "application/json", "amz-sdk-invocation-id": str(uuid.uuid4()),
+                     "x-simulate": "input=300,output=30,frames=30,frame-delay-ms=20"})
+                answer = connection.getresponse()
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.02)
+                return "elsewhere"
+            try:
+                body = answer.read()
+            except (OSError, http.client.HTTPException):
+                return "cut"
+            return "whole" if answer.status == 200 and b"metadata" in body else answer.status
+        finally:
+            connection.close()
 
 
 class Load(suite_crash.Load):
@@ -57,11 +136,14 @@ class Replicas(unittest.TestCase):
         file.write_text(f'[ledger]\nstore = "postgres"\n[ledger.postgres]\n{lines}')
         return file
 
-    def replica(self, name):
+    def replica(self, name, **changes):
         return self.workspace.proxy(
             self.simulator.url, name=name, ledger={"store": "postgres"},
-            ledger__postgres=self.ledger("writer"),
+            ledger__postgres=self.ledger("writer"), replica={"id": name} | changes,
         )
+
+    def count(self, table):
+        return int(self.server.sql(f"SELECT count(*) FROM bedrock_meter.{table}")[0][0])
 
     def entries(self):
         rows = self.server.sql("SELECT to_json(e) FROM bedrock_meter.entries AS e")
@@ -75,9 +157,8 @@ class Replicas(unittest.TestCase):
 
     def wait_for_more_entries(self, more=50):
         """The store takes entries, so that what comes next hits it at work."""
-        count = "SELECT count(*) FROM bedrock_meter.entries"
-        before = int(self.server.sql(count)[0][0])
-        self.wait_until("entries arrive", lambda: int(self.server.sql(count)[0][0]) >= before + more)
+        before = self.count("entries")
+        self.wait_until("entries arrive", lambda: self.count("entries") >= before + more)
 
     def judge(self, served, found):
         suite_crash.Crash.judge(self, served, found)
@@ -89,8 +170,7 @@ class Replicas(unittest.TestCase):
         shown = {proxy: None for proxy in proxies}
 
         def settled():
-            served = len(self.simulator.served())
-            return served == int(self.server.sql("SELECT count(*) FROM bedrock_meter.entries")[0][0])
+            return len(self.simulator.served()) == self.count("entries")
 
         self.wait_until("every call is settled", settled)
         found = self.entries()
@@ -169,3 +249,80 @@ class Replicas(unittest.TestCase):
         print(f"\n    {len(served)} calls reached the simulator, {len(found)} entries, "
               f"answers {dict(load.sent)}")
         self.judge(served, found)
+
+    def test_open_calls_of_a_replica_that_is_gone_with_its_disk_are_settled_by_the_other(self):
+        stays, gone = self.replica("one", lease="2s"), self.replica("two", lease="2s")
+        calls = LongCalls(gone)
+        self.wait_until("the calls are told", lambda: self.count("open_calls") == 10)
+        gone.kill()
+        shutil.rmtree(gone.directory)
+        self.assertEqual({"broken": 10}, calls.wait())
+        self.assertEqual(0, self.count("entries"))
+        self.wait_until("the other settles them", lambda: self.count("entries") == 10)
+        found = self.entries()
+        with self.subTest("as estimates, marked so"):
+            self.assertEqual(
+                {("estimated", "process_died", "interrupted")},
+                {(e["usage_source"], e["usage_reason"], e["outcome"]) for e in found},
+            )
+        with self.subTest("each that the simulator served"):
+            served = {row["sdk_invocation_id"] for row in self.simulator.served()}
+            self.assertEqual(served, {entry["sdk_invocation_id"] for entry in found})
+        with self.subTest("the other goes on, and is alone"):
+            self.assertEqual({200: 2}, LongCalls(stays, 2).wait())
+            self.assertEqual(0, stays.terminate())
+            self.assertEqual(12, self.count("entries"))
+            self.assertEqual(0, self.count("replicas"))
+
+    def test_a_replica_that_was_only_frozen_settles_nothing_twice(self):
+        stays, frozen = self.replica("one", lease="2s"), self.replica("two", lease="2s")
+        calls = LongCalls(frozen)
+        self.wait_until("the calls are told", lambda: self.count("open_calls") == 10)
+        frozen.process.send_signal(signal.SIGSTOP)
+        self.wait_until("the other settles them", lambda: self.count("entries") == 10)
+        frozen.process.send_signal(signal.SIGCONT)
+        with self.subTest("its clients have their whole answers"):
+            self.assertEqual({200: 10}, calls.wait())
+        with self.subTest("it says that it was away"):
+            self.wait_until("it says so", lambda: "replica_returned" in frozen.text())
+        self.assertEqual([0, 0], [frozen.terminate(), stays.terminate()])
+        self.assertEqual(10, self.count("entries"))
+
+    def test_a_server_that_was_away_for_longer_than_a_lease_makes_nobody_settle_for_others(self):
+        proxies = [self.replica("one", lease="2s"), self.replica("two", lease="2s")]
+        calls = [LongCalls(proxy, 5) for proxy in proxies]
+        self.wait_until("the calls are told", lambda: self.count("open_calls") == 10)
+        self.server.stop()
+        time.sleep(3)
+        self.server.start()
+        self.assertEqual([{200: 5}, {200: 5}], [of_one.wait() for of_one in calls])
+        self.wait_until("every call is settled", lambda: self.count("entries") == 10)
+        self.assertEqual({"reported"}, {entry["usage_source"] for entry in self.entries()})
+        self.assertEqual([0, 0], [proxy.terminate() for proxy in proxies])
+
+    def test_replicas_are_replaced_one_after_another_under_load(self):
+        proxies = {name: self.replica(name) for name in ("one", "two")}
+        with Clients(proxies.values()) as clients:
+            self.wait_for_more_entries()
+            # What `ledger migrate` of the next version does while this one runs.
+            self.server.sql(
+                "ALTER TABLE bedrock_meter.entries ADD COLUMN of_tomorrow text; "
+                "INSERT INTO bedrock_meter.schema VALUES (99, now(), 'the next', 1)")
+            for name in ("one", "two"):
+                old = proxies[name]
+                clients.proxies = [proxy for proxy in proxies.values() if proxy is not old]
+                with self.subTest(f"{name} ends what it has"):
+                    self.assertEqual(0, old.terminate(), old.text())
+                proxies[name] = self.replica(name)
+                clients.proxies = list(proxies.values())
+                self.wait_for_more_entries()
+        self.assertEqual([0, 0], [proxy.terminate() for proxy in proxies.values()])
+        served, found = self.simulator.served(), self.entries()
+        print(f"\n    {len(served)} calls reached the simulator, {len(found)} entries, "
+              f"answers {dict(clients.ended)}")
+        with self.subTest("no stream is cut"):
+            self.assertLessEqual(set(clients.ended), {"whole", "elsewhere"})
+        with self.subTest("every call has one entry, and none is an estimate"):
+            self.assertEqual(sorted(row["request_id"] for row in served),
+                             sorted(entry["aws_request_id"] for entry in found))
+            self.assertEqual({"reported"}, {entry["usage_source"] for entry in found})
