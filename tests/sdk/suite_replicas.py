@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -326,3 +327,59 @@ class Replicas(unittest.TestCase):
             self.assertEqual(sorted(row["request_id"] for row in served),
                              sorted(entry["aws_request_id"] for entry in found))
             self.assertEqual({"reported"}, {entry["usage_source"] for entry in found})
+
+
+@unittest.skipUnless(postgres.programs(), "no PostgreSQL is installed")
+class Secured(unittest.TestCase):
+    PASSWORD = "hunter2-of-the-reader"
+
+    def setUp(self):
+        self.server = postgres.Postgres()
+        self.addCleanup(self.server.remove)
+        self.path = self.enterContext(Workspace()).path
+        self.certificate = self.path / "server.pem"
+        key = self.server.path / "server.key"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+             "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+             "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE",
+             "-keyout", key, "-out", self.certificate],
+            capture_output=True, check=True,
+        )
+        key.chmod(0o600)
+        shutil.copy(self.certificate, self.server.path / "server.pem")
+        shutil.chown(key, self.server.path.owner(), self.server.path.group())
+        self.server.sql((ROOT / "deploy/postgres/roles.sql").read_text())
+        self.server.sql(f"ALTER ROLE meter_reader PASSWORD '{self.PASSWORD}'")
+        self.assertEqual(0, self.run_with("ledger", "migrate", user="meter_owner", host="127.0.0.1",
+                                          sslmode="disable")[0])
+        (self.server.data / "pg_hba.conf").write_text(
+            "host all postgres 127.0.0.1/32 trust\n"
+            "hostssl all meter_reader 127.0.0.1/32 scram-sha-256\n")
+        self.server.stop()
+        self.server.settings = ("ssl=on", f"ssl_cert_file={self.server.path}/server.pem",
+                                f"ssl_key_file={key}")
+        self.server.start()
+
+    def run_with(self, *command, user, host, password="", **settings):
+        config = self.path / "ledger.toml"
+        settings["url"] = f"postgres://{user}:{password}@{host}:{self.server.port}/postgres"
+        config.write_text(
+            '[ledger]\nstore = "postgres"\n[ledger.postgres]\n'
+            + "".join(f"{key} = {json.dumps(str(value))}\n" for key, value in settings.items()))
+        return run(*command, "--config", config)
+
+    def test_only_a_server_that_proves_its_name_is_told_the_password(self):
+        for name, expected, words, options in [
+            ("trusted", 0, "", {"ca_file": self.certificate}),
+            ("of another name", 1, "certificate", {"ca_file": self.certificate, "host": "127.0.0.1"}),
+            ("of an unknown authority", 1, "certificate", {}),
+            ("in clear text", 1, "no encryption", {"sslmode": "disable"}),
+            ("wrong password", 1, "28P01", {"ca_file": self.certificate, "password": "wrong"}),
+        ]:
+            with self.subTest(name):
+                options = {"host": "localhost", "password": self.PASSWORD} | options
+                code, printed = self.run_with("report", user="meter_reader", **options)
+                self.assertEqual(expected, code, printed)
+                self.assertIn(words, printed)
+                self.assertNotIn(self.PASSWORD, printed)
