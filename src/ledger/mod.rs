@@ -47,7 +47,10 @@ pub use models_seen::ModelsSeen;
 pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
 pub use period::{Period, Span};
-pub use postgres::{Beat, Leases, PostgresProblem, PostgresSettings, ROLES_SQL, SslMode, migrate};
+pub use postgres::{
+    Beat, Leases, PostgresProblem, PostgresSettings, ROLES_SQL, SharedCondition, SslMode, Tables,
+    inspect_shared, migrate,
+};
 pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};
 pub use replica::ReplicaSettings;

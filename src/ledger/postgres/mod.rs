@@ -5,6 +5,7 @@
 //! and silent. Knows nothing of entries.
 
 mod append;
+mod inspect;
 #[cfg(test)]
 mod lease_tests;
 mod leases;
@@ -23,6 +24,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 
 pub(super) use append::append;
+pub use inspect::{SharedCondition, Tables, inspect_shared};
 pub use leases::{Beat, Leases};
 pub use settings::{PostgresProblem, PostgresSettings, SslMode};
 

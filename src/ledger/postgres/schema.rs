@@ -51,13 +51,14 @@ pub(super) fn make_partitions(session: &Session, now: Timestamp) -> Result<(), R
         .map(drop)
 }
 
-enum State {
+/// How the schema fits this program.
+pub(super) enum State {
     Fits,
     Older,
     TooNew { found: i64 },
 }
 
-fn state(session: &Session) -> Result<State, Refusal> {
+pub(super) fn state(session: &Session) -> Result<State, Refusal> {
     let (found, takes) = version(session)?;
     Ok(if found < known() {
         State::Older

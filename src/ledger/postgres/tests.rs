@@ -254,6 +254,24 @@ fn a_writer_may_add_and_read_entries_and_nothing_else() {
 }
 
 #[test]
+fn the_doctor_sees_tables_and_rights() {
+    for server in servers() {
+        let fresh = of_owner(server);
+        let seen = |role: &str| {
+            let condition = inspect_shared(&as_role(&fresh.settings, role).postgres).unwrap();
+            (condition.tables, condition.may_serve)
+        };
+        assert_eq!(seen("writer"), (Tables::Older, false));
+        migrate(&as_role(&fresh.settings, "owner")).unwrap();
+        assert_eq!(seen("writer"), (Tables::Fit, true));
+        assert_eq!(seen("reader"), (Tables::Fit, false));
+        let newer = "INSERT INTO \"schema\" VALUES (99, now(), 'bedrock-meter 9', 99)";
+        session(&fresh.settings).batch(newer).unwrap();
+        assert_eq!(seen("writer"), (Tables::TooNew, false));
+    }
+}
+
+#[test]
 fn a_reader_reports_and_writes_nothing() {
     for server in servers() {
         let fresh = of_owner(server);
