@@ -166,7 +166,9 @@ fn a_process_that_dies_with_a_full_spill_loses_nothing_and_doubles_nothing() {
     assert_eq!((recovered.settled, recovered.already_settled), (1, 1));
     assert_eq!(call_ids(&ledger).len(), 2);
     let source: String = ledger
-        .connection()
+        .database()
+        .sqlite()
+        .unwrap()
         .query_row(
             "SELECT usage_source FROM entries WHERE call_id = ?1",
             [spilled.call_id.to_string()],
