@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::database::Fault;
 use super::postgres::Refusal;
-use crate::domain::{CallId, Timestamp};
+use crate::domain::{CallId, ReplicaId, Timestamp};
 
 /// A failure of the ledger. Its words hold their cause.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +141,11 @@ pub enum LedgerError {
         /// The schema of the tables on the server.
         schema: String,
     },
+
+    /// A living process has the same replica id, and would have its open calls settled by this
+    /// one. Nothing was sent upstream. Mend: give each replica its own.
+    #[error("another process lives with the replica id {0}: give each its own (replica.id)")]
+    ReplicaLives(ReplicaId),
 
     /// There is no ledger in that directory. Mend: name the directory that `serve` writes.
     #[error(

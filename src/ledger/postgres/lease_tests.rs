@@ -58,6 +58,12 @@ fn expire(shared: &Settings, id: &str) {
     session(shared).batch(&sql).unwrap();
 }
 
+/// As if no replica had been heard of for an hour.
+fn miss_beats(shared: &Settings) {
+    let sql = "UPDATE replicas SET heartbeat_at = now() - interval '1 h'";
+    session(shared).batch(sql).unwrap();
+}
+
 /// So short that it has passed between two looks.
 const AT_ONCE: Duration = Duration::ZERO;
 /// Longer than a test.
@@ -213,6 +219,7 @@ fn a_replica_whose_disk_is_gone_settles_what_it_told_when_it_starts_again() {
         two.leases.beat().unwrap();
         let mut again = two.settings.clone();
         drop(two);
+        miss_beats(shared);
         let new_disk = tempfile::tempdir().unwrap();
         again.directory = new_disk.path().to_owned();
         let mut ledger = Ledger::open(&again).unwrap();
@@ -228,8 +235,25 @@ fn a_replica_whose_disk_is_gone_settles_what_it_told_when_it_starts_again() {
 }
 
 #[test]
-fn two_processes_of_one_id_are_told() {
+fn a_process_whose_id_lives_elsewhere_does_not_join() {
     check(LONG, |_, _one, mut two| {
+        let settings = two.settings.clone();
+        let joined = std::thread::scope(|scope| {
+            let joining = scope.spawn(|| Leases::join(&settings));
+            while !joining.is_finished() {
+                two.leases.beat().unwrap();
+            }
+            joining.join().unwrap()
+        });
+        assert!(matches!(joined, Err(LedgerError::ReplicaLives(_))));
+        assert_eq!(two.leases.beat().unwrap(), Beat::Renewed);
+    });
+}
+
+#[test]
+fn two_processes_of_one_id_are_told() {
+    check(LONG, |shared, _one, mut two| {
+        miss_beats(shared);
         let usurper = Leases::join(&two.settings).unwrap().unwrap();
         assert_eq!(two.leases.beat().unwrap(), Beat::Doubled);
         drop(usurper);

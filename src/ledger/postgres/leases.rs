@@ -57,7 +57,8 @@ impl Leases {
     /// Joins the replicas that share the ledger; `None` where it is not shared.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses, or the id cannot be had.
+    /// When the server cannot be reached or refuses, the id cannot be had, or a living process has
+    /// it.
     pub fn join(settings: &Settings) -> Result<Option<Self>, LedgerError> {
         if settings.store == StoreKind::Sqlite {
             return Ok(None);
@@ -70,9 +71,35 @@ impl Leases {
             mirror: Arc::default(),
             others: HashMap::new(),
         };
-        let joined = leases.session.query(JOIN, &leases.own_values());
-        joined.map_err(failed("join the other replicas"))?;
+        if !leases
+            .take_place()
+            .map_err(failed("join the other replicas"))?
+        {
+            return Err(LedgerError::ReplicaLives(leases.replica));
+        }
         Ok(Some(leases))
+    }
+
+    /// Takes the place of the process before; `false` where that one lives.
+    fn take_place(&self) -> Result<bool, Refusal> {
+        let mut first = None;
+        loop {
+            let rows = self.session.query(BEFORE, &self.own_values()[..1])?;
+            let Some(row) = rows.first() else {
+                break;
+            };
+            let at = |column| row.try_get::<usize, i64>(column).map_err(Refusal::Refused);
+            let (beat, age_ms) = (at(0)?, at(1)?);
+            if *first.get_or_insert(beat) != beat {
+                return Ok(false);
+            }
+            if age_ms >= DEAD_AFTER_MS {
+                break;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        self.session.query(JOIN, &self.own_values())?;
+        Ok(true)
     }
 
     /// The id of this replica.
@@ -298,6 +325,16 @@ impl Leases {
 
 /// Calls of one transaction.
 const CALLS_MAX: usize = 1_000;
+
+/// A process that was killed may start again at once: it waits until it has missed some beats.
+const DEAD_AFTER_MS: i64 = 3_000;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The last beat of the process before, and how long ago that was.
+const BEFORE: &str = "
+SELECT (extract(epoch FROM heartbeat_at) * 1000)::bigint,
+    (extract(epoch FROM now() - heartbeat_at) * 1000)::bigint
+FROM replicas WHERE id = $1";
 
 /// Takes an id over from the process before.
 const JOIN: &str = "
