@@ -18,6 +18,7 @@ import unittest
 import urllib.parse
 import uuid
 
+import suite_budgets
 import suite_crash
 from harness import MODEL, ROOT, Workspace, run
 
@@ -137,10 +138,10 @@ class Replicas(unittest.TestCase):
         file.write_text(f'[ledger]\nstore = "postgres"\n[ledger.postgres]\n{lines}')
         return file
 
-    def replica(self, name, **changes):
+    def replica(self, name, sections=None, **changes):
         return self.workspace.proxy(
             self.simulator.url, name=name, ledger={"store": "postgres"},
-            ledger__postgres=self.ledger("writer"), replica={"id": name} | changes,
+            ledger__postgres=self.ledger("writer"), replica={"id": name} | changes, **sections or {},
         )
 
     def count(self, table):
@@ -205,6 +206,28 @@ class Replicas(unittest.TestCase):
                                  (entry["input_tokens"], entry["output_tokens"]))
         for proxy in proxies:
             self.assertEqual(0, proxy.terminate(), proxy.text())
+
+    def test_a_budget_counts_what_all_replicas_have_spent_before_it_is_put_in_force(self):
+        poor = {"budgets__poor": {"tenant": "poor", "limit_usd": "0.01", "period": "day", "action": "block"}}
+        one = self.replica("one")
+        for _ in range(10):
+            # 1,000 tokens in and 10 out cost more than a thousandth of a dollar.
+            self.assertEqual(200, suite_budgets.call(one, "poor", 50, "input=1000,output=10")[0])
+        self.wait_until("every call is settled", lambda: self.count("entries") == 10)
+        two = self.replica("two", poor)
+        with self.subTest("by one that starts"):
+            status, headers, _ = suite_budgets.call(two, "poor", 50)
+            self.assertEqual((400, "budget_exhausted"), (status, headers.get("x-bedrock-meter-error")))
+            self.assertEqual(200, suite_budgets.call(two, "rich", 50)[0])
+        with self.subTest("by one whose budgets change"):
+            self.assertEqual(200, suite_budgets.call(one, "poor", 50)[0])
+            with one.config.open("a") as file:
+                file.write(two.config.read_text()[two.config.read_text().index("[budgets.poor]"):])
+            one.process.send_signal(signal.SIGHUP)
+            self.wait_until("it is in force", lambda: "budgets_in_force" in one.text())
+            status, headers, _ = suite_budgets.call(one, "poor", 50)
+            self.assertEqual((400, "budget_exhausted"), (status, headers.get("x-bedrock-meter-error")))
+        self.assertEqual([0, 0], [proxy.terminate() for proxy in (one, two)])
 
     def test_a_server_that_stops_crashes_starts_and_freezes_costs_no_entry(self):
         proxies = [self.replica("one"), self.replica("two")]
