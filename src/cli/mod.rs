@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod budgets;
 mod check_config;
 mod completions;
 mod demo;
@@ -34,6 +35,7 @@ enum Command {
     Prices(prices::PricesArgs),
     Keys(keys::KeysArgs),
     Tenants(tenants::TenantsArgs),
+    Budgets(budgets::BudgetsArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Doctor(doctor::DoctorArgs),
     Report(report::ReportArgs),
@@ -51,6 +53,7 @@ pub fn run() -> ExitCode {
         Command::Prices(args) => prices::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Tenants(args) => tenants::run(&args),
+        Command::Budgets(args) => budgets::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report::run(&args),

@@ -3,9 +3,9 @@
 //! The sum that `domain::Entry::counted` makes of an entry, made by SQL of rows: an entry whose
 //! usage is not reported, or that has no price, counts at what was held for it, if that is more.
 
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, LedgerReader};
 use crate::domain::{TenantId, Timestamp, Usd};
 
 /// What was spent by somebody in one minute.
@@ -35,13 +35,27 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn amounts_since(&self, begins: Timestamp) -> Result<Vec<LedgerAmount>, LedgerError> {
-        let read = || {
-            let mut statement = self.connection().prepare(AMOUNTS)?;
-            let rows = statement.query_map([begins.unix_ms()], amount)?;
-            rows.collect::<Result<Vec<_>, _>>()
-        };
-        read().map_err(LedgerError::sqlite("sum up what budgets count"))
+        amounts(self.connection(), begins)
     }
+}
+
+impl LedgerReader {
+    /// The same, beside the server that writes.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn amounts_since(&self, begins: Timestamp) -> Result<Vec<LedgerAmount>, LedgerError> {
+        amounts(self.connection(), begins)
+    }
+}
+
+fn amounts(connection: &Connection, begins: Timestamp) -> Result<Vec<LedgerAmount>, LedgerError> {
+    let read = || {
+        let mut statement = connection.prepare(AMOUNTS)?;
+        let rows = statement.query_map([begins.unix_ms()], amount)?;
+        rows.collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(LedgerError::sqlite("sum up what budgets count"))
 }
 
 fn amount(row: &Row<'_>) -> Result<LedgerAmount, rusqlite::Error> {

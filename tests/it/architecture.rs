@@ -69,7 +69,7 @@ const SETTINGS: Imports = only(&[
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 21] = [
+const ROOMS: [Room; 22] = [
     Room::new(
         0,
         "domain",
@@ -153,6 +153,12 @@ const ROOMS: [Room; 21] = [
         "doctor",
         only(&["domain", "aws", "pricing", "ledger", "upstream"]),
         "the road to AWS, proven step by step; charges nothing",
+    ),
+    Room::new(
+        3,
+        "plan",
+        only(&["domain", "budgets", "ledger"]),
+        "budgets over past calls: replayed, compared, suggested",
     ),
     Room::new(
         3,
