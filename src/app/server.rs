@@ -95,6 +95,7 @@ impl Server {
             bodies: body_limits(&settings),
             settlements,
             open_calls: Arc::clone(&books.open_calls),
+            ledger_directory: settings.ledger.directory.clone(),
             open_set: Arc::new(OpenSet::default()),
             drains: Arc::new(Drains::new(settings.drain.clone(), Arc::clone(&metrics))),
             credentials,

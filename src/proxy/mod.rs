@@ -12,6 +12,7 @@ mod holds;
 mod jobs;
 mod judge;
 mod live;
+mod me;
 mod metadata;
 mod open_set;
 mod own;

@@ -143,6 +143,10 @@ refusals! {
         "Wait until the budget is whole again, ask for less (`max_tokens`), or ask the budget's owner.",
     BudgetDenied => "budget_denied" 403 "AccessDeniedException" false
         "Wait until the budget is whole again, ask for less (`max_tokens`), or ask the budget's owner.",
+    CallUnknown => "call_unknown" 404 "ResourceNotFoundException" false
+        "Check the id (header `x-bedrock-meter-call-id`), and who asks: only a tenant's own calls that have ended are shown.",
+    LedgerUnreadable => "ledger_unreadable" 503 "ServiceUnavailableException" true
+        "Tell the operator: the ledger cannot be read at this moment. Calls are served.",
     BodyTooLong => "body_too_long" 400 "ValidationException" false
         "Send at most `listener.body_bytes_max` bytes; Bedrock's own limit is 25,000,000.",
     BodyCut => "body_cut" 400 "ValidationException" false

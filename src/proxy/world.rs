@@ -1,5 +1,6 @@
 //! What all calls share: one snapshot of tables, and the gates every call passes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub struct Gates {
     pub settlements: Sender<Settlement>,
     /// The log that is written before the first upstream byte.
     pub open_calls: Arc<OpenCalls>,
+    /// Where settled calls are read, for callers that ask for their own.
+    pub ledger_directory: PathBuf,
     /// The calls that are open.
     pub open_set: Arc<OpenSet>,
     /// Who reads on when a client leaves.
