@@ -41,6 +41,7 @@ enum Page {
     Report(String),
     Call(String),
     Live,
+    Budgets,
     Registry(Place, String),
     Document,
     Shell(File),
@@ -61,6 +62,7 @@ impl Page {
         match rest {
             "report" => Self::Report(query.to_owned()),
             "live" => Self::Live,
+            "budgets" => Self::Budgets,
             "openapi.json" => Self::Document,
             _ => match rest.strip_prefix("calls/") {
                 Some(id) => Self::Call(id.to_owned()),
@@ -79,6 +81,7 @@ impl Page {
             | Self::Report(_)
             | Self::Call(_)
             | Self::Live
+            | Self::Budgets
             | Self::Registry(..)
             | Self::Unknown => false,
         }
@@ -96,6 +99,7 @@ impl Page {
             | Self::Report(_)
             | Self::Call(_)
             | Self::Live
+            | Self::Budgets
             | Self::Unknown => &[Method::GET, Method::HEAD],
         }
     }
@@ -107,6 +111,7 @@ impl Page {
             Self::Report(_) => Some(Right::Report),
             Self::Call(_) => Some(Right::Call),
             Self::Live => Some(Right::Live),
+            Self::Budgets => Some(Right::Budgets),
             Self::Registry(place, _) => Some(place.right(writes)),
             Self::Health | Self::Readiness | Self::Document | Self::Shell(_) | Self::Unknown => {
                 None
@@ -147,12 +152,15 @@ impl Admin {
             Page::Shell(file) => file.answer(),
             Page::Document => json_bytes(DOCUMENT),
             Page::Unknown => error(StatusCode::NOT_FOUND, "there is no such page"),
-            Page::Metrics | Page::Report(_) | Page::Call(_) | Page::Live | Page::Registry(..) => {
-                match login {
-                    Some(login) => self.for_login(page, login, request).await,
-                    None => unauthorized(),
-                }
-            }
+            Page::Metrics
+            | Page::Report(_)
+            | Page::Call(_)
+            | Page::Live
+            | Page::Budgets
+            | Page::Registry(..) => match login {
+                Some(login) => self.for_login(page, login, request).await,
+                None => unauthorized(),
+            },
         }
     }
 
@@ -236,6 +244,7 @@ fn show(pages: &dyn Pages, page: Page, view: &View) -> Result<Answer, PageError>
             Ok(json_bytes(pages.call(id, view)?))
         }
         Page::Live => Ok(json_bytes(pages.live(view)?)),
+        Page::Budgets => Ok(json_bytes(pages.budgets(view)?)),
         Page::Health
         | Page::Readiness
         | Page::Document
