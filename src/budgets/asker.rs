@@ -2,8 +2,8 @@
 //!
 //! A refusal names the numbers of the counter that has no room, so whoever is met by a counter may
 //! see it: also one that many share. What may be another tenant's alone is never shown: counters of
-//! a model, a user or a session that no tenant is part of, where nothing proves that they are the
-//! asker's.
+//! a model, an application, a user or a session that no tenant is part of, where nothing proves that
+//! they are the asker's.
 
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use crate::domain::{BudgetStanding, Facet, Subject, Timestamp, Usd};
 pub struct Asker<'a> {
     /// The facets of its calls, but the model.
     pub subject: Subject<'a>,
+    /// Whether a proof says which application it is.
+    pub application_is_proven: bool,
     /// Whether a proof says who the user is.
     pub user_is_proven: bool,
 }
@@ -93,7 +95,8 @@ impl Asker<'_> {
                 }
                 Facet::Session => is_hidden |= !has_tenant || is_open && !is_one,
                 Facet::User => is_hidden |= !has_tenant && !self.user_is_proven,
-                Facet::Model | Facet::Tenant | Facet::Application | Facet::Key => {}
+                Facet::Application => is_hidden |= !has_tenant && !self.application_is_proven,
+                Facet::Model | Facet::Tenant | Facet::Key => {}
             }
             let space = if before.is_empty() { "" } else { " " };
             let word = facet.word();
@@ -169,6 +172,9 @@ mod tests {
     use crate::domain::TenantId;
 
     const TABLE: &str = r#"
+[budgets.applications]
+application = "*"
+limit_usd = "40"
 [budgets.all]
 limit_usd = "100"
 [budgets.keys]
@@ -250,12 +256,14 @@ owner = "finops@example.org"
         let search = TenantId::new("search").unwrap();
         let asker = Asker {
             subject: subject(&search, None, "bob"),
+            application_is_proven: false,
             user_is_proven: false,
         };
         assert_eq!(
             seen(&asker),
             [
                 row("all", "", Some("1.75")),
+                row("applications", "application=web", None),
                 row("models", "model=*", None),
                 row("people", "user=bob", None),
                 row("runs", "tenant=search session=*", None),
@@ -279,10 +287,12 @@ owner = "finops@example.org"
                 key: Some("BMAK"),
                 ..subject(&search, None, "ann")
             },
+            application_is_proven: true,
             user_is_proven: true,
         };
         let seen = seen(&asker);
         for expected in [
+            row("applications", "application=web", Some("1.75")),
             row("keys", "tenant=search key=BMAK", Some("0")),
             row("people", "user=ann", Some("1")),
             row("runs", "tenant=search session=run-1", Some("0")),

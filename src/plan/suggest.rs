@@ -17,6 +17,8 @@ pub struct History {
     pub whose: Vec<(Facet, String)>,
     /// Days that had calls, such as `2026-11-14`, and their sums.
     pub days: BTreeMap<Date, Usd>,
+    /// Calls without a price: they are in no sum.
+    pub unpriced: u64,
 }
 
 /// What history suggests for somebody.
@@ -28,6 +30,8 @@ pub struct Suggestion {
     pub day: Option<Basis>,
     /// A limit for a month; `None` where no whole month is known.
     pub month: Option<Basis>,
+    /// Calls without a price: what was spent is more than the limits rest on.
+    pub unpriced: u64,
 }
 
 /// A limit, and what it comes from.
@@ -53,7 +57,11 @@ pub struct Basis {
 
 /// What a history suggests, up to the last whole day.
 pub fn suggest(history: History, last: Date, margin_percent: u16) -> Suggestion {
-    let History { whose, days } = history;
+    let History {
+        whose,
+        days,
+        unpriced,
+    } = history;
     let first = days.keys().next().copied();
     let days = match first {
         Some(first) => every_day(&days, first, last),
@@ -66,6 +74,7 @@ pub fn suggest(history: History, last: Date, margin_percent: u16) -> Suggestion 
         whose,
         day: basis(&days, last, margin_percent, DAYS_MIN),
         month: last_of_months.and_then(|last| basis(&months, last, margin_percent, MONTHS_MIN)),
+        unpriced,
     }
 }
 
@@ -143,6 +152,7 @@ mod tests {
         History {
             whose: vec![(Facet::Tenant, "search".to_owned())],
             days: days.collect(),
+            unpriced: 0,
         }
     }
 

@@ -24,6 +24,7 @@ struct Asking {
     principal: Principal,
     /// The public id of its key.
     key: Option<String>,
+    application_is_proven: bool,
     user_is_proven: bool,
 }
 
@@ -47,6 +48,7 @@ impl Service {
                 user: principal.user.as_deref(),
                 session: principal.session.as_deref(),
             },
+            application_is_proven: asking.application_is_proven,
             user_is_proven: asking.user_is_proven,
         };
         let body = json!({
@@ -126,6 +128,9 @@ impl Service {
         if let Some(key) = &key {
             key.used(now);
         }
+        let application_is_proven = proof
+            .as_ref()
+            .is_some_and(|proof| proof.application.is_some());
         let user_is_proven = proof.as_ref().is_some_and(|proof| proof.user.is_some());
         let claims = Claims::default();
         let identified = world
@@ -139,6 +144,7 @@ impl Service {
         Ok(Asking {
             principal,
             key: key.map(|key| key.id.to_string()),
+            application_is_proven,
             user_is_proven,
         })
     }

@@ -124,7 +124,9 @@ fn histories(groups: &[(Facet, GroupBy)], sums: Vec<Group>) -> anyhow::Result<Ve
         let history = found.entry(names).or_insert_with(|| History {
             whose,
             days: BTreeMap::new(),
+            unpriced: 0,
         });
+        history.unpriced = history.unpriced.saturating_add(sums.unpriced);
         history.days.insert(day.parse()?, sums.cost);
     }
     Ok(found.into_values().collect())
@@ -144,6 +146,14 @@ fn toml_text(suggestions: &[Suggestion], span: Span, margin: u16) -> String {
     for one in suggestions {
         let whose: Vec<String> = one.whose.iter().map(|(_, name)| name.clone()).collect();
         let whose = one_line(&whose.join(" "));
+        if one.unpriced > 0 {
+            // Writing to a string cannot fail.
+            let _ok = writeln!(
+                text,
+                "\n# {whose}: {} calls had no price; what they cost is not in these limits.",
+                one.unpriced
+            );
+        }
         for (period, basis) in [("day", &one.day), ("month", &one.month)] {
             text.push('\n');
             match basis {
@@ -242,6 +252,7 @@ mod tests {
             whose: vec![(Facet::Tenant, tenant.to_owned())],
             day,
             month: None,
+            unpriced: 2,
         };
         let suggestions = [
             of("a.b", Some(basis)),
@@ -260,5 +271,6 @@ mod tests {
         assert_eq!(read, expected);
         assert!(text.contains("# c: no whole day yet"), "{text}");
         assert!(text.contains("Too few days"), "{text}");
+        assert!(text.contains("# c: 2 calls had no price"), "{text}");
     }
 }
