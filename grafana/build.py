@@ -372,8 +372,10 @@ def health_panels():
         "bytes", "Bodies gathered for signing.")
     yield row("Ledger")
     yield curves(
-        "Queue", [target(f"sum({M}ledger_queue_depth)", "waiting entries")],
-        "short", "Settled calls that wait for their commit.", width=6)
+        "Queue", [
+            target(f"sum({M}ledger_queue_depth)", "waiting entries"),
+            target(f"sum({M}spill_entries)", "in the spill"),
+        ], "short", "Settled calls that wait for their commit, in memory and in the spill.", width=6)
     yield curves(
         "Commit", [
             target(quantile(0.5, "ledger_commit_seconds", "", ""), "p50"),
@@ -403,6 +405,62 @@ def health_panels():
     yield number(
         "Versions in use", f"count(count by (version) ({M}build_info))", "short",
         "More than one: an upgrade is under way.", 6)
+
+
+BUDGET = "budget, tenant, subject, period"
+BUDGET_NAME = "{{budget}} {{subject}}"
+ONE_READING = "One reading of all replicas. "
+
+
+def budget(amount):
+    """A gauge of budgets: the same on each replica."""
+    return f'max by ({BUDGET}) ({M}budget_{amount}_usd{{tenant=~"$tenant"}})'
+
+
+def left():
+    return f"clamp_min({budget('limit')} - {budget('spent')} - {budget('reserved')}, 0)"
+
+
+def runway():
+    """Not of windows that move: what leaves them makes their spend fall."""
+    grown_ = f'increase({M}budget_spent_usd{{tenant=~"$tenant",period!~"rolling.*"}}[1d])'
+    return f"{left()} / (max by ({BUDGET}) ({grown_}) > 0)"
+
+
+def budgets_panels():
+    share = f"{budget('spent')} / ({budget('limit')} > 0)"
+    yield row("Where budgets stand")
+    yield bars("Share spent", share, BUDGET_NAME, "percentunit", ONE_READING + "Of the limit, in the current period.")
+    yield bars("Left", left(), BUDGET_NAME, USD, ONE_READING + "The limit less what is spent and what is held.")
+    yield bars(
+        "Runway in days", f"sort({runway()})", BUDGET_NAME, "d",
+        "How long what is left lasts at the spend of the last day. Not of rolling windows.",
+        targets=[target(f"sort({runway()})", BUDGET_NAME, instant=True)])
+    yield bars("Spent", budget("spent"), BUDGET_NAME, USD, ONE_READING + "Settled calls of the current period.")
+    yield bars("Held", budget("reserved"), BUDGET_NAME, USD, ONE_READING + "For calls in flight: the most that they can cost.")
+    yield bars(
+        "Forecast against limit", f"{budget('forecast')} / ({budget('limit')} > 0)", BUDGET_NAME, "percentunit",
+        "A straight line through what was spent so far, at the end of the period. No data in its first "
+        "twentieth, and of rolling windows.")
+    yield row("Over time")
+    yield curves(
+        "Spent and limit", [
+            target(budget("spent"), BUDGET_NAME + " spent"),
+            target(budget("limit"), BUDGET_NAME + " limit"),
+        ], USD, "Of the period that was current then.", width=12)
+    yield curves(
+        "Held", [target(budget("reserved"), BUDGET_NAME)], USD, "For calls in flight.", width=6)
+    yield curves(
+        "Forecast", [target(budget("forecast"), BUDGET_NAME)], USD,
+        "For the end of the period, as it was foretold then.", width=6)
+    yield row("Notices")
+    yield number("Not delivered", f"max({M}alerts_pending)", "short", "Deliveries that wait, of the replica with most.")
+    yield bars(
+        "Delivered in the range", grown("alerts_sent_total", "", "outlet, kind"), "{{outlet}}: {{kind}}", "short",
+        "Notices that an outlet took.", width=10)
+    yield bars(
+        "Failed attempts in the range", grown("alerts_failed_total", "", "outlet"), "{{outlet}}", "short",
+        "`bedrock-meter alerts log` says why.", width=10)
 
 
 def placed(panels):
@@ -466,6 +524,8 @@ DASHBOARDS = {
              team_panels, ("tenant", "application", "model")),
     "models": ("models", "How fast models answer, what caches save, what was paid for nothing.",
                models_panels, ("tenant", "application", "model")),
+    "budgets": ("budgets", "What budgets have left, for how long, and who was told.",
+                budgets_panels, ("tenant",)),
     "health": ("meter health", "Whether the proxy is well and its numbers are up to date.",
                health_panels, ("tenant",)),
 }

@@ -10,6 +10,7 @@ pub mod codec;
 pub mod registry;
 pub mod telemetry;
 
+pub mod alerts;
 pub mod budgets;
 pub mod identity;
 pub mod ledger;

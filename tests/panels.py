@@ -51,6 +51,7 @@ EVENTS = (
 NOT_CAUSED = (
     "ledger_errors_total", "credentials_expiry_seconds",
     "label_overflow_total",  # caused, and looked for, after the panels
+    "budget_", "alerts_",  # looked for in check_budgets
 )
 
 
@@ -500,6 +501,68 @@ def fake_ledger(file):
         ledger.commit()
 
 
+class BudgetExporter(http.server.BaseHTTPRequestHandler):
+    """Two budgets of known numbers, of which one grows with every scrape, and notices."""
+
+    scrapes = 0
+
+    def do_GET(self):
+        BudgetExporter.scrapes += 1
+        search = 'budget="search",tenant="search",subject="tenant=search",period="month"'
+        all_ = 'budget="all",tenant="",subject="",period="rolling 24h"'
+        amounts = ((search, 200, 50 + BudgetExporter.scrapes / 1000, 10, 150), (all_, 1000, 995, 20, None))
+        lines = ['bedrock_meter_period_cost_usd{tenant="search",application="a",period="day"} 1',
+                 "bedrock_meter_alerts_pending 2",
+                 'bedrock_meter_alerts_sent_total{outlet="ops",kind="threshold"} 3',
+                 'bedrock_meter_alerts_failed_total{outlet="ops"} 1']
+        for labels, *values in amounts:
+            for name, value in zip(("limit", "spent", "reserved", "forecast"), values):
+                if value is not None:
+                    lines.append(f"bedrock_meter_budget_{name}_usd{{{labels}}} {value}")
+        body = ("\n".join(lines) + "\n").encode()
+        self.send_response(200)
+        self.send_header("content-type", "text/plain; version=0.0.4")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def check_budgets(directory):
+    """The dashboard of budgets shows what is worked out here by hand, once for both replicas."""
+    directory.mkdir()
+    exporter = http.server.ThreadingHTTPServer(("127.0.0.1", 0), BudgetExporter)
+    threading.Thread(target=exporter.serve_forever, daemon=True).start()
+    board = [one for one in panels() if one[0]["uid"] == "bedrock-meter-budgets"]
+    with prometheus(f"http://127.0.0.1:{exporter.server_port}/metrics", directory) as server:
+        server.await_scrapes(5)
+        for _, panel, expression in board:
+            query = filled(expression, variables())
+            if not server.instant(query) and not server.numbers(query, 30):
+                raise Failed(f"{panel['title']}: no data: {query}")
+        for title, search, all_ in (
+            ("Share spent", 0.25, 0.995), ("Left", 140, 0), ("Held", 10, 20), ("Spent", 50, 995),
+            ("Forecast against limit", 0.75, None),
+        ):
+            shown = shown_by(server, panel_query("budgets", title), "budget")
+            for name, expected in (("search", search), ("all", all_)):
+                found = shown.get(name)
+                # The growing budget has gained cents by now.
+                same = found == expected if None in (found, expected) else math.isclose(found, expected, rel_tol=0.01)
+                if not same:
+                    raise Failed(f"{title}: {name} shows {found}, not {expected}")
+        runway = shown_by(server, panel_query("budgets", "Runway in days"), "budget")
+        gained = server.instant('max(increase(bedrock_meter_budget_spent_usd{budget="search"}[1d]))')[0][1]
+        if set(runway) != {"search"} or not math.isclose(runway["search"], 140 / gained, rel_tol=0.2):
+            raise Failed(f"the runway is {runway}, and a day took {gained} of 140")
+        if shown_by(server, panel_query("budgets", "Left"), "budget", tenant="search").keys() != {"search"}:
+            raise Failed("a team's choice shows budgets of others")
+    exporter.shutdown()
+    return len(board)
+
+
 def must_fail(what, check, *arguments):
     try:
         check(*arguments)
@@ -518,7 +581,7 @@ def self_test(directory):
         ledger = None
     with prometheus(f"http://127.0.0.1:{exporter.server_port}/metrics", directory) as server:
         server.await_scrapes(5)
-        count = check_panels(server, EVENTS, 30)
+        count = check_panels(server, (*EVENTS, "budget_", "alerts_"), 30)
         must_fail("missing data", check_panels, server, (), 30)
         must_fail("a wrong query", server.instant, "sum(")
         if ledger:
@@ -788,7 +851,8 @@ def main():
         directory = pathlib.Path(folder)
         try:
             if chosen.binary:
-                count = check_binary(str(pathlib.Path(chosen.binary).resolve()), directory)
+                count = check_budgets(directory / "budgets")
+                count += check_binary(str(pathlib.Path(chosen.binary).resolve()), directory)
             elif chosen.metrics_url:
                 with prometheus(chosen.metrics_url, directory) as server:
                     server.await_scrapes(5)

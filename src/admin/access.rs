@@ -16,7 +16,8 @@ use crate::domain::Secret;
 pub(super) struct Access {
     tokens: Vec<(Secret, Login)>,
     metrics_token: Option<Secret>,
-    loopback: bool,
+    /// Whether whoever comes over loopback is an admin.
+    open: bool,
 }
 
 impl Access {
@@ -33,19 +34,20 @@ impl Access {
             };
             Some((named.token.clone()?, login))
         });
+        let tokens: Vec<_> = admin.chain(named).collect();
+        let loopback = listening.to_canonical().is_loopback();
         Self {
-            tokens: admin.chain(named).collect(),
+            open: loopback && tokens.is_empty() && !settings.login.is_on(),
             metrics_token: settings.metrics_token.clone(),
-            loopback: listening.to_canonical().is_loopback(),
+            tokens,
         }
     }
 
-    /// Who shows these headers. Without any token whoever comes over loopback is an admin, and
-    /// nobody elsewhere.
+    /// Who shows these headers. Without any token or login of people, whoever comes over loopback is
+    /// an admin, and nobody elsewhere.
     pub(super) fn login(&self, headers: &HeaderMap) -> Option<Login> {
-        if self.tokens.is_empty() {
-            let near = self.loopback && names_this_machine(headers);
-            return near.then(|| admin("loopback"));
+        if self.open {
+            return names_this_machine(headers).then(|| admin("loopback"));
         }
         let shown = bearer(headers);
         // Every token is compared, so that the time does not tell which one was near.
@@ -67,11 +69,7 @@ impl Access {
             return self.login(headers);
         };
         let scraper = matches(token, bearer(headers)).then(|| admin("token:metrics"));
-        let others = if self.tokens.is_empty() {
-            None
-        } else {
-            self.login(headers)
-        };
+        let others = if self.open { None } else { self.login(headers) };
         scraper.or(others)
     }
 }
@@ -106,7 +104,7 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
-fn bearer(headers: &HeaderMap) -> &[u8] {
+pub(super) fn bearer(headers: &HeaderMap) -> &[u8] {
     let value = headers
         .get(AUTHORIZATION)
         .map_or(&[][..], |value| value.as_bytes());
@@ -182,6 +180,15 @@ mod tests {
             assert!(!asks(host, None), "{host}");
             assert!(asks(host, Some("t")), "{host}");
         }
+    }
+
+    #[test]
+    fn where_people_log_in_loopback_is_not_open() {
+        let mut settings = Settings::default();
+        settings.login.issuer = Some("https://login.example".to_owned());
+        let access = Access::new(&settings, LOOPBACK);
+        assert_eq!(access.login(&HeaderMap::new()), None);
+        assert_eq!(access.metrics(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::Role;
+use super::{LoginSettings, Role};
 use crate::domain::{Secret, TenantId};
 
 /// The admin listener and who may use it.
@@ -10,12 +10,14 @@ use crate::domain::{Secret, TenantId};
 pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// The admin's bearer token; off loopback it or one of `tokens` is required.
+    /// The admin's bearer token; off loopback it, one of `tokens` or `login` is required.
     pub token: Option<Secret>,
     /// A bearer token that opens `/metrics` only; absent: `token` does.
     pub metrics_token: Option<Secret>,
     /// Further tokens, each with what it may do.
     pub tokens: Vec<TokenSettings>,
+    /// How people log in.
+    pub login: LoginSettings,
 }
 
 /// A bearer token of a person or a machine.
@@ -38,6 +40,7 @@ impl Default for Settings {
             token: None,
             metrics_token: None,
             tokens: Vec::new(),
+            login: LoginSettings::default(),
         }
     }
 }

@@ -41,12 +41,19 @@ impl File {
             ),
         };
         let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        for (name, value) in GUARDS {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
+        let content_type = HeaderValue::from_static(content_type);
+        answer.headers_mut().insert(CONTENT_TYPE, content_type);
+        guard(&mut answer);
         answer
+    }
+}
+
+/// What keeps a page from being framed, guessed at, kept, or filled with what is another's.
+pub(super) fn guard(answer: &mut Answer) {
+    for (name, value) in GUARDS {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
 }
 

@@ -15,7 +15,6 @@ use crate::proxy::{entry_of_lost_call, of_ledger, spent_in};
 
 /// The books of a proxy that is about to serve.
 pub(super) struct Books {
-    pub(super) ledger: Ledger,
     /// Calls that an earlier process left open; each has its entry now.
     pub(super) recovered: Recovered,
     pub(super) open_calls: Arc<OpenCalls>,
@@ -31,22 +30,21 @@ impl Books {
     /// When the ledger cannot be read or written.
     pub(super) fn open(
         settings: &Settings,
-        mut ledger: Ledger,
+        ledger: &mut Ledger,
         catalogue: &Arc<Catalogue>,
         clock: &dyn Clock,
     ) -> anyhow::Result<Self> {
         let estimator = Estimator::default();
         let entry = |call| entry_of_lost_call(call, &estimator, catalogue, clock);
-        let recovered = recover(&mut ledger, entry);
+        let recovered = recover(ledger, entry);
         let recovered = recovered.context("settle the calls that were left open")?;
         let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log")?;
         let now = clock.now();
-        let totals = PeriodTotals::seed(&ledger, now).context("sum up this month")?;
-        let amounts = spent_in(&ledger, &settings.budgets, now);
+        let totals = PeriodTotals::seed(ledger, now).context("sum up this month")?;
+        let amounts = spent_in(&settings.ledger, &settings.budgets, now);
         let amounts = amounts.context("sum up what budgets count")?;
         let spent: Vec<_> = amounts.iter().map(of_ledger).collect();
         Ok(Self {
-            ledger,
             recovered,
             open_calls: Arc::new(open_calls),
             totals: Arc::new(Mutex::new(totals)),

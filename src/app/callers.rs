@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use super::keyring::{client_url, master_keys, open_registry};
 use crate::admin::{Done, Office, PageError, Work};
 use crate::config::Settings;
-use crate::domain::Timestamp;
+use crate::domain::{Secret, Timestamp};
 use crate::proxy::Gates;
 use crate::registry::{Callers, MasterKeys, Registry, RegistryError, Tenant};
 use crate::telemetry::KnownNames;
@@ -35,6 +35,15 @@ impl Known {
             endpoint_url: client_url(settings),
         };
         Ok((known, callers))
+    }
+}
+
+impl Known {
+    /// What sessions of people are signed with.
+    pub(super) fn login_secret(&self) -> anyhow::Result<Secret> {
+        self.masters
+            .login_secret()
+            .context("derive the sessions' key")
     }
 }
 

@@ -2,27 +2,25 @@
 //! that its discovery document names (OpenID Connect Discovery 1.0).
 //!
 //! Requests go out through `upstream`, with the trust that calls have or the issuer's own.
-//! Redirects are not followed: the settings say which host is believed.
 
 use std::error::Error;
-use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use bytes::Bytes;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::identity::{IssuerSettings, JwksUrl, KeySet};
-use crate::upstream::{self, Exchange, Patience, Pool, RequestBody, Target};
+use crate::upstream::{self, Web, WebError, WebQuestion};
 
 /// Where keys are read.
 pub(super) struct KeySource {
     place: Place,
-    upstream: upstream::Settings,
+    web: Web,
     token_file: Option<PathBuf>,
 }
 
@@ -88,7 +86,7 @@ impl KeySource {
         }
         Self {
             place,
-            upstream,
+            web: Web::new(upstream),
             token_file: settings.jwks_token_file.clone(),
         }
     }
@@ -140,36 +138,28 @@ impl KeySource {
     }
 
     async fn get(&self, url: &JwksUrl, with_token: bool) -> Result<Vec<u8>, Failure> {
-        let upstream = self.upstream.clone();
-        // Made anew for each attempt: the authorities may have changed, and reading them takes long.
-        let pool = tokio::task::spawn_blocking(move || Pool::new(&upstream)).await;
-        let pool = pool.map_err(Failure::unreachable)?;
-        let pool = Arc::new(pool.map_err(Failure::unreachable)?);
-        let target = target(url.uri())?;
-        let mut request = request(url.uri(), &target);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPTED));
         if let Some(file) = self.token_file.as_ref().filter(|_| with_token) {
             let token = bearer(&read_file(file).await?)?;
-            request.headers_mut().insert(header::AUTHORIZATION, token);
+            headers.insert(header::AUTHORIZATION, token);
         }
-        let patience = Patience {
-            head: ATTEMPT_MAX,
-            idle: ATTEMPT_MAX,
+        let question = WebQuestion {
+            method: Method::GET,
+            url: url.uri(),
+            headers,
+            body: Bytes::new(),
+            bytes_max: KeySet::BYTES_MAX,
+            time_max: ATTEMPT_MAX,
         };
-        let exchange = Exchange::begin(&pool, &target, request, patience).await;
-        let mut exchange = exchange.map_err(Failure::unreachable)?;
-        let head = poll_fn(|cx| exchange.poll_head(cx)).await;
-        let head = head.map_err(|failed| Failure::unreachable(failed.error))?;
-        if head.status != StatusCode::OK {
-            let host = target.address();
-            return Err(Failure::refused(format!("{host} answers {}", head.status)));
-        }
-        let mut body = Vec::new();
-        while let Some(frame) = poll_fn(|cx| exchange.poll_frame(cx)).await {
-            let frame = frame.map_err(Failure::unreachable)?;
-            body.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-            if body.len() > KeySet::BYTES_MAX {
-                return Err(Failure::invalid("the answer is longer than 1 MiB"));
-            }
+        let answer = self.web.ask(question).await;
+        let (status, body) = answer.map_err(|error| match error {
+            WebError::Unreachable(_) => Failure::unreachable(error),
+            WebError::TooLong(_) | WebError::NoHost(_) => Failure::invalid(error),
+        })?;
+        if status != StatusCode::OK {
+            let host = url.uri().authority().map_or("", Authority::as_str);
+            return Err(Failure::refused(format!("{host} answers {status}")));
         }
         Ok(body)
     }
@@ -194,26 +184,6 @@ fn safe_url(text: &str) -> Option<JwksUrl> {
     JwksUrl::read(text).filter(JwksUrl::is_safe)
 }
 
-/// The host of a URL. Path and query stand in the request.
-fn target(uri: &Uri) -> Result<Target, Failure> {
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    let host = Uri::from_parts(parts).map_err(Failure::invalid)?;
-    Target::new(&host).map_err(Failure::invalid)
-}
-
-fn request(uri: &Uri, target: &Target) -> Request<RequestBody> {
-    let mut request = Request::new(RequestBody::gathered(Vec::new()));
-    *request.method_mut() = Method::GET;
-    let path = uri.path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
-    let headers = request.headers_mut();
-    headers.insert(header::HOST, target.host.clone());
-    headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPTED));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    request
-}
-
 fn bearer(file: &[u8]) -> Result<HeaderValue, Failure> {
     let mut value = [b"Bearer ", file.trim_ascii()].concat();
     let header = HeaderValue::from_bytes(&value);
@@ -226,7 +196,6 @@ fn bearer(file: &[u8]) -> Result<HeaderValue, Failure> {
 
 const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
 const ACCEPTED: &str = "application/jwk-set+json, application/json";
-const USER_AGENT: &str = concat!("bedrock-meter/", env!("CARGO_PKG_VERSION"));
 /// How often a file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest that one attempt may take, discovery included.

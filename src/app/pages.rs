@@ -52,14 +52,7 @@ impl Pages for ProxyPages {
                 "running",
                 "the settling thread died",
             ),
-            // One store's blip must not take all replicas out at once.
-            check(
-                "ledger",
-                State::Trouble,
-                gates.has_places(),
-                "taking entries",
-                "the queue is full",
-            ),
+            self.ledger_check(),
         ]
     }
 
@@ -146,6 +139,31 @@ fn live(id: CallId, call: &LiveCall, now: Timestamp) -> serde_json::Value {
 }
 
 impl ProxyPages {
+    /// One store's blip must not take all replicas out at once: while the spill has room this one
+    /// serves.
+    fn ledger_check(&self) -> Check {
+        let gates = &self.gates;
+        let (state, detail) = if gates.spill.is_full() {
+            let detail = "neither the store nor the spill takes entries".to_owned();
+            (State::Blocking, detail)
+        } else if !gates.has_places() {
+            (State::Trouble, "the queue is full".to_owned())
+        } else if gates.spill.bytes() > 0 {
+            let (entries, bytes) = (gates.spill.entries(), gates.spill.bytes());
+            let detail = format!(
+                "the store does not take entries: {entries} wait in the spill ({bytes} bytes)"
+            );
+            (State::Trouble, detail)
+        } else {
+            (State::Ok, "taking entries".to_owned())
+        };
+        Check {
+            name: "ledger",
+            state,
+            detail,
+        }
+    }
+
     fn reader(&self) -> Result<LedgerReader, PageError> {
         LedgerReader::open(&self.ledger_directory).map_err(failed)
     }
@@ -165,6 +183,8 @@ impl ProxyPages {
             ledger_sums: Arc::clone(&self.sums.lock().unwrap_or_else(PoisonError::into_inner)),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
+            spill_entries: Some(gates.spill.entries()),
+            spill_bytes: Some(gates.spill.bytes()),
             catalogue_version: Some(Arc::clone(world.catalogue.version())),
             catalogue_age: world.catalogue.as_of().map(since),
             credentials_expire_in: expiry.map(|at| Duration::from_millis(at.ms_since(now))),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::connection::ConnectionSettings;
 use super::{pseudonym_key, tls};
+use crate::admin;
 use crate::aws::parse_model_ref;
 use crate::config::{Problems, Settings, changed_keys};
 use crate::identity::{Certificates, Identity, IssuerSettings, Issuers, KeyRing};
@@ -115,7 +116,8 @@ impl Reloader {
         }
         self.connections.store(Arc::new(tables.connections));
         gates.world.store(Arc::new(tables.world));
-        self.follow_issuers(&settings.identity.issuers);
+        // Who logs people in does not reload.
+        self.follow_issuers(&followed_issuers(&settings, &self.started.admin));
         if settings.budgets != applied.budgets {
             gates.budgets_wanted.put(settings.budgets.clone());
         }
@@ -163,6 +165,15 @@ impl Reloader {
         }
         false
     }
+}
+
+/// The issuers whose keys are read: those of callers, and that of people at the admin listener.
+pub(super) fn followed_issuers(
+    settings: &Settings,
+    admin: &admin::Settings,
+) -> Vec<IssuerSettings> {
+    let callers = settings.identity.issuers.iter().cloned();
+    callers.chain(admin.login.issuer_settings()).collect()
 }
 
 /// The names that always have series of their own.

@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::{Limits, accept};
+use super::alert_signals::SignalSource;
+use super::alerts::{Alerts, AlertsThread, Standings};
 use super::books::Books;
 use super::callers::{CallersThread, Known};
 use super::door::Door;
@@ -25,17 +27,17 @@ use super::issuer_keys::KeyKeeper;
 use super::keyring::open_registry;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
-use super::reload::{IssuerKeyring, Reloader, Tables, known_names};
+use super::reload::{IssuerKeyring, Reloader, Tables, followed_issuers, known_names};
 use super::sums::SumsThread;
 use super::worker::{Worker, WorkerContext};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, People, PeopleParts};
 use crate::config::{Problems, Settings};
-use crate::domain::{Clock, SystemClock};
+use crate::domain::{Clock, Secret, SystemClock};
 use crate::identity::{KeyRing, Replays};
-use crate::ledger::{Ledger, Recovered};
+use crate::ledger::{Journal, Ledger, Recovered, Replayed, Spill, SpillState, replay};
 use crate::proxy::{Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, queue};
 use crate::relay::GatherLimits;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Sinks};
 use crate::upstream::{CredentialStore, Patience, Pool, RoleSessions};
 
 /// A proxy that serves.
@@ -46,6 +48,8 @@ pub struct Server {
     pub admin_address: SocketAddr,
     /// Calls that an earlier process left open; each has its entry now.
     pub recovered: Recovered,
+    /// Entries that an earlier process left in the spill; each is in the ledger now.
+    pub replayed: Replayed,
     gates: Arc<Gates>,
     pages: Arc<ProxyPages>,
     tasks: JoinSet<()>,
@@ -54,6 +58,7 @@ pub struct Server {
     outlets: Outlets,
     sums_thread: SumsThread,
     callers_thread: CallersThread,
+    alerts_thread: AlertsThread,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -70,14 +75,14 @@ impl Server {
     /// When something the settings name cannot be had: an address, a file, the ledger.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
+        let (mut ledger, spill, replayed) = open_ledger(&settings)?;
         // After the ledger: the pseudonyms' key lies in its directory.
         let ring = Arc::<KeyRing>::default();
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
-        let books = Books::open(&settings, ledger, &world.catalogue, &*clock)?;
-        let metrics = Metrics::new(&settings.telemetry, &known_names(&settings));
-        let metrics = Arc::new(metrics.context("make the metrics")?);
+        let books = Books::open(&settings, &mut ledger, &world.catalogue, &*clock)?;
+        let metrics = start_metrics(&settings)?;
+        let (journal, spill) = start_journal(ledger, spill, &replayed, &metrics)?;
 
         let mut tasks = JoinSet::new();
         let (credentials, role_sessions) =
@@ -94,6 +99,7 @@ impl Server {
             tails: Arc::default(),
             bodies: body_limits(&settings),
             settlements,
+            spill,
             open_calls: Arc::clone(&books.open_calls),
             ledger_directory: settings.ledger.directory.clone(),
             open_set: Arc::new(OpenSet::default()),
@@ -110,25 +116,11 @@ impl Server {
         });
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
-        let directory = settings.ledger.directory.clone();
-        let sums_thread = SumsThread::start(directory, Arc::clone(&metrics))?;
+        let login = (known.login_secret()?, Arc::clone(&keys.ring));
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
+        let (sums_thread, alerts_thread) = start_watchers(&settings, &gates)?;
         let (recovered, totals) = (books.recovered, Arc::clone(&books.totals));
-        let settler = Settler {
-            ledger: books.ledger,
-            open_calls: books.open_calls,
-            totals: books.totals,
-            metrics,
-            sinks,
-            waiting: Arc::clone(&waiting),
-            budgets: books.budgets,
-            budgets_wanted: Arc::clone(&gates.budgets_wanted),
-            tails: Arc::clone(&gates.tails),
-            estimator: books.estimator,
-            clock,
-            commit_interval: settings.ledger.commit_interval,
-            last_sync: Instant::now(),
-        };
+        let settler = settler(&settings, books, journal, sinks, &waiting, &gates);
         let settler = start_settler(settler, queue)?;
 
         let pages = Arc::new(ProxyPages {
@@ -140,7 +132,7 @@ impl Server {
             roster,
         });
         let (admin_address, admin_stop) =
-            start_admin(&settings.admin, Arc::clone(&pages), &mut tasks).await?;
+            start_admin(&settings, Arc::clone(&pages), &login, &mut tasks).await?;
         let context = WorkerContext::new(connections);
         let accepting = CancellationToken::new();
         let (data_address, workers) =
@@ -152,6 +144,7 @@ impl Server {
             data_address,
             admin_address,
             recovered,
+            replayed,
             gates,
             pages,
             tasks,
@@ -160,6 +153,7 @@ impl Server {
             outlets,
             sums_thread,
             callers_thread,
+            alerts_thread,
             accepting,
             context,
             admin_stop,
@@ -218,11 +212,11 @@ impl Server {
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
         let last = LastMetrics::of(&self.pages);
-        let callers = self.callers_thread;
+        let (callers, alerts) = (self.callers_thread, self.alerts_thread);
         drop((self.gates, self.pages, self.reloader, drains));
         let (workers, settler, sums) = (self.workers, self.settler, self.sums_thread);
         let joined = tokio::task::spawn_blocking(move || {
-            drop((sums, callers));
+            drop((alerts, sums, callers));
             // The queue ends when the last worker has dropped its end of it.
             let workers = workers.into_iter().map(JoinHandle::join);
             workers.chain([settler.join()]).all(|ended| ended.is_ok())
@@ -231,6 +225,41 @@ impl Server {
         self.outlets.flush().await;
         last.render()
     }
+}
+
+/// The ledger with what an earlier process left in the spill. Calls that were left open come after
+/// that: one that is in the spill is settled.
+fn open_ledger(settings: &Settings) -> anyhow::Result<(Ledger, Spill, Replayed)> {
+    let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
+    let mut spill = Spill::open(&settings.ledger).context("open the spill")?;
+    let replayed = replay(&mut ledger, &mut spill).context("bring in the spill")?;
+    Ok((ledger, spill, replayed))
+}
+
+fn start_metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
+    let metrics = Metrics::new(&settings.telemetry, &known_names(settings));
+    Ok(Arc::new(metrics.context("make the metrics")?))
+}
+
+/// Where the settling thread writes, and what others see of it.
+fn start_journal(
+    ledger: Ledger,
+    spill: Spill,
+    replayed: &Replayed,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Journal, Arc<SpillState>)> {
+    let unreadable = replayed.unreadable;
+    if unreadable > 0 {
+        metrics.ledger_failed("spill_damaged");
+        tracing::error!(
+            event = "spill_damaged",
+            unreadable,
+            "segments of the spill are kept with .damaged after their names"
+        );
+    }
+    let state = Arc::<SpillState>::default();
+    let journal = Journal::start(ledger, spill, Arc::clone(&state), Arc::clone(metrics));
+    Ok((journal.context("start the store's thread")?, state))
 }
 
 /// Loads the proxy's credentials, and assumes roles with them, on tasks of their own.
@@ -254,6 +283,55 @@ async fn start_credentials(
     Ok((credentials, role_sessions))
 }
 
+/// What turns the end of each call into an entry.
+fn settler(
+    settings: &Settings,
+    books: Books,
+    journal: Journal,
+    sinks: Sinks,
+    waiting: &Arc<AtomicU64>,
+    gates: &Gates,
+) -> Settler {
+    Settler {
+        journal,
+        ledger_settings: settings.ledger.clone(),
+        open_calls: books.open_calls,
+        totals: books.totals,
+        metrics: Arc::clone(&gates.metrics),
+        sinks,
+        waiting: Arc::clone(waiting),
+        budgets: books.budgets,
+        budgets_wanted: Arc::clone(&gates.budgets_wanted),
+        tails: Arc::clone(&gates.tails),
+        estimator: books.estimator,
+        clock: Arc::clone(&gates.clock),
+        commit_interval: settings.ledger.commit_interval,
+        last_sync: Instant::now(),
+    }
+}
+
+/// Follows the ledger, and tells people, each on a thread of its own.
+fn start_watchers(
+    settings: &Settings,
+    gates: &Arc<Gates>,
+) -> anyhow::Result<(SumsThread, AlertsThread)> {
+    let sums = SumsThread::start(&settings.ledger, Arc::clone(&gates.metrics))?;
+    let (budgets, clock) = (gates.budgets.clone(), Arc::clone(&gates.clock));
+    let standings: Standings = Box::new(move || budgets.standings(clock.now()));
+    let sudden = settings.alerts.sudden.clone();
+    let alerts = AlertsThread::start(Alerts {
+        settings: settings.alerts.clone(),
+        upstream: settings.upstream.clone(),
+        ledger_directory: settings.ledger.directory.clone(),
+        standings,
+        signals: SignalSource::new(Arc::clone(gates), Arc::clone(&sums.newest), sudden),
+        credentials: gates.credentials.clone(),
+        metrics: Arc::clone(&gates.metrics),
+        clock: Arc::clone(&gates.clock),
+    })?;
+    Ok((sums, alerts))
+}
+
 /// Settles on a thread of its own.
 fn start_settler(settler: Settler, queue: Receiver<Settlement>) -> anyhow::Result<JoinHandle<()>> {
     let beat = tokio::runtime::Builder::new_current_thread()
@@ -273,7 +351,7 @@ fn start_keys(
     clock: &Arc<dyn Clock>,
     tasks: &mut JoinSet<()>,
 ) -> IssuerKeyring {
-    let (issuers, followed) = watch::channel(settings.identity.issuers.clone());
+    let (issuers, followed) = watch::channel(followed_issuers(settings, &settings.admin));
     let keeper = KeyKeeper {
         issuers: followed,
         ring: Arc::clone(&ring),
@@ -290,14 +368,25 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("listen on {address} (is another process there?)"))
 }
 
+/// `login`: what sessions are signed with, and the keys that tokens are verified with.
 async fn start_admin(
-    settings: &admin::Settings,
+    settings: &Settings,
     pages: Arc<ProxyPages>,
+    (secret, ring): &(Secret, Arc<KeyRing>),
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(SocketAddr, CancellationToken)> {
-    let listener = listen(settings.listen).await?;
+    let listener = listen(settings.admin.listen).await?;
     let address = listener.local_addr()?;
-    let admin = Admin::new(settings, address.ip(), pages);
+    let people = People::new(PeopleParts {
+        settings: &settings.admin.login,
+        listening: address,
+        secret,
+        ring,
+        upstream: &settings.upstream,
+        metrics: Arc::clone(&pages.gates.metrics),
+        clock: Arc::clone(&pages.gates.clock),
+    });
+    let admin = Admin::new(&settings.admin, address.ip(), pages).with_people(people);
     let stop = CancellationToken::new();
     tasks.spawn(admin::serve(listener, admin, stop.clone()));
     Ok((address, stop))

@@ -3,7 +3,6 @@
 //! It shares no lock with calls or with the settling thread: it reads, and leaves the newest
 //! sums where a scrape finds them.
 
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::domain::{Clock as _, SystemClock};
-use crate::ledger::{Breakdown, LedgerError};
+use crate::ledger::{Breakdown, LedgerError, Settings};
 use crate::telemetry::{LedgerSum, Metrics};
 
 /// How long the sums stand before they are read again.
@@ -30,7 +29,8 @@ pub(super) struct SumsThread {
 }
 
 impl SumsThread {
-    pub(super) fn start(directory: PathBuf, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    pub(super) fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let directory = settings.directory.clone();
         let newest = NewestSums::default();
         let found = Arc::clone(&newest);
         let (stop, stopped) = sync_channel(1);

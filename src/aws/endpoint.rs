@@ -25,6 +25,11 @@ pub fn sts_url(region: &Region) -> String {
     service_url("sts", region)
 }
 
+/// The public URL of the Simple Notification Service in a region.
+pub fn sns_url(region: &Region) -> String {
+    service_url("sns", region)
+}
+
 fn service_url(service: &str, region: &Region) -> String {
     let suffix = match region.as_str() {
         cn if cn.starts_with("cn-") => "amazonaws.com.cn",

@@ -9,7 +9,7 @@ mod sigv4;
 mod verify;
 
 pub use arn::Arn;
-pub use endpoint::{Plane, public_url, sts_url};
+pub use endpoint::{Plane, public_url, sns_url, sts_url};
 pub use error_body::{ERROR_TYPE, REQUEST_ID, error_class, error_response};
 pub use model_ref::parse_model_ref;
 pub use sigv4::{Credentials, Scope, Signable, Signer, hex};

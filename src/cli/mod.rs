@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod alerts;
 mod budgets;
 mod check_config;
 mod completions;
@@ -36,6 +37,9 @@ enum Command {
     Keys(keys::KeysArgs),
     Tenants(tenants::TenantsArgs),
     Budgets(budgets::BudgetsArgs),
+    /// What people were told
+    #[command(after_help = "Example: bedrock-meter alerts log --format csv")]
+    Alerts(alerts::AlertsArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Doctor(doctor::DoctorArgs),
     Report(report::ReportArgs),
@@ -54,6 +58,7 @@ pub fn run() -> ExitCode {
         Command::Keys(args) => keys::run(args),
         Command::Tenants(args) => tenants::run(&args),
         Command::Budgets(args) => budgets::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report::run(&args),

@@ -71,7 +71,7 @@ struct Greeting {
     /// Whether every caller proves who it is.
     proven: bool,
     tls: bool,
-    admin_token: bool,
+    admin_login: bool,
     power_loss: String,
 }
 
@@ -87,7 +87,9 @@ impl Greeting {
         Self {
             proven: settings.identity.mode == Mode::Proven,
             tls: settings.listener.tls.is_some(),
-            admin_token: settings.admin.token.is_some() || !settings.admin.tokens.is_empty(),
+            admin_login: settings.admin.token.is_some()
+                || !settings.admin.tokens.is_empty()
+                || settings.admin.login.is_on(),
             power_loss,
         }
     }
@@ -98,6 +100,12 @@ impl Greeting {
         let recovered = server.recovered.settled;
         say(&format!("data listener {data}"));
         say(&format!("admin listener http://{}", server.admin_address));
+        let replayed = server.replayed.entries;
+        if replayed > 0 {
+            say(&format!(
+                "brought in {replayed} entries that an earlier process left in the spill"
+            ));
+        }
         if recovered > 0 {
             say(&format!(
                 "settled {recovered} calls that an earlier process left open"
@@ -119,8 +127,8 @@ impl Greeting {
         if self.proven && !self.tls {
             say("not protected: without TLS, tokens can be read and requests recorded on the way");
         }
-        if !self.admin_token {
-            say("not protected: the admin listener has no token");
+        if !self.admin_login {
+            say("not protected: the admin listener has no token and no login");
         }
         say(&format!("durability: {}", self.power_loss));
     }

@@ -7,10 +7,11 @@ use std::path::Path;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::check_proofs;
+use super::alerts;
 use super::field::Field;
 use super::problem::Problem;
 use super::settings::Settings;
+use super::{check_login, check_proofs};
 use crate::admin::Role;
 use crate::domain::{Region, Secret};
 use crate::identity::Mode;
@@ -23,6 +24,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         proof_of_callers,
         admin_token,
         admin_tokens,
+        check_login::login,
         one_address_each,
         trusted_networks,
         proxy_protocol,
@@ -40,6 +42,8 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         request_metadata,
         files,
         collector_headers,
+        alerts::outlets,
+        alerts::default_outlets,
     ];
     rules.iter().flat_map(|rule| rule(settings)).collect()
 }
@@ -66,7 +70,7 @@ fn proof_of_callers(settings: &Settings) -> Vec<Problem> {
 
 fn admin_token(settings: &Settings) -> Vec<Problem> {
     let admin = &settings.admin;
-    let lacks_token = admin.token.is_none() && admin.tokens.is_empty();
+    let lacks_token = admin.token.is_none() && admin.tokens.is_empty() && !admin.login.is_on();
     let is_open = !is_loopback(admin.listen.ip()) && lacks_token;
     one(is_open, || {
         Problem::new(
@@ -75,7 +79,7 @@ fn admin_token(settings: &Settings) -> Vec<Problem> {
                 "{} is not loopback, and no token is demanded there",
                 admin.listen
             ),
-            "set admin.token_file or admin.token, or listen on 127.0.0.1 or [::1]",
+            "set admin.token_file, admin.token or [admin.login], or listen on 127.0.0.1 or [::1]",
         )
     })
 }

@@ -12,6 +12,7 @@ use toml::Value;
 use crate::budgets::{Period, Zone};
 use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId, Timestamp, Usd};
 use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
+use crate::ledger::KeepEntries;
 use crate::telemetry::CollectorUrl;
 
 /// A type of value.
@@ -118,6 +119,13 @@ macro_rules! text {
         }
     };
 }
+
+text!(
+    KeepEntries,
+    "\"forever\" or days such as \"400d\", at least \"62d\"",
+    KeepEntries::parse,
+    ToString::to_string
+);
 
 text!(
     String,

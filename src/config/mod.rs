@@ -4,9 +4,11 @@
 //! `printer.rs` prints through them, so that what is read and what is shown cannot differ.
 //! `check.rs` and `check_proofs.rs` have the rules that join several keys. No room but the wiring imports this one.
 
+mod alerts;
 mod budgets;
 mod changes;
 mod check;
+mod check_login;
 mod check_proofs;
 mod field;
 mod form;

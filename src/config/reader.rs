@@ -344,6 +344,7 @@ mod tests {
                 "upstream.control_endpoints",
                 "upstream.sts_endpoints",
                 "prices.models",
+                "admin.login.roles",
                 "telemetry.otlp.headers",
                 "telemetry.otlp.resource",
             ] {
@@ -400,11 +401,20 @@ mod tests {
             ("admin", "token_file"),
             ("admin", "metrics_token_file"),
             ("admin.tokens.ci", "token_file"),
+            ("admin.login", "client_secret_file"),
             ("identity", "pseudonym_key_file"),
             ("identity.issuers.cluster", "jwks_file"),
             ("keys", "master_key_file"),
             // Its value is judged, and the name of a variable is no key.
             ("keys", "master_key"),
+            ("alerts.outlets.ops", "url_file"),
+            ("alerts.outlets.ops", "secret_file"),
+            ("alerts.outlets.ops", "next_secret_file"),
+            ("alerts.outlets.ops", "authorization_file"),
+            // What only the other kinds of outlets have.
+            ("alerts.outlets.ops", "urls"),
+            ("alerts.outlets.ops", "topic_arn"),
+            ("alerts.outlets.ops", "endpoint"),
             ("upstream.credentials", "profile"),
             ("upstream.credentials", "secret_access_key_file"),
             ("upstream.credentials", "session_token_file"),

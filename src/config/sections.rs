@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::alerts;
 use super::budgets;
 use super::form::{Form, Named};
 use super::proofs;
@@ -33,6 +34,7 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.named_tables("budgets", &mut settings.budgets, budgets::budget);
     form.named_tables("models", &mut settings.windows.0, budgets::window);
     form.table("metrics", |form| metrics(form, &mut settings.telemetry));
+    form.table("alerts", |form| alerts::bind(form, &mut settings.alerts));
     form.table("shutdown", |form| shutdown(form, settings));
     form.table("log", |form| log(form, &mut settings.telemetry));
     form.table("telemetry", |form| {
@@ -125,6 +127,23 @@ fn admin<F: Form>(form: &mut F, s: &mut admin::Settings) {
         form.value("role", &mut token.role);
         form.optional("tenant", &mut token.tenant);
     });
+    form.table("login", |form| login(form, &mut s.login));
+}
+
+fn login<F: Form>(form: &mut F, s: &mut admin::LoginSettings) {
+    form.optional("issuer", &mut s.issuer);
+    form.optional("client_id", &mut s.client_id);
+    form.secret("client_secret", &mut s.client_secret);
+    form.optional("external_url", &mut s.external_url);
+    form.list("scopes", &mut s.scopes);
+    form.value("roles_claim", &mut s.roles_claim);
+    form.optional("tenant_claim", &mut s.tenant_claim);
+    form.value("user_claim", &mut s.user_claim);
+    form.list("algorithms", &mut s.algorithms);
+    form.within("session_max", &mut s.session_max, SECOND..=MONTH);
+    form.optional("ca_file", &mut s.ca_file);
+    form.value("through_proxy", &mut s.through_proxy);
+    form.map("roles", &mut s.roles);
 }
 
 fn identity<F: Form>(form: &mut F, s: &mut identity::Settings) {
@@ -388,6 +407,13 @@ fn ledger<F: Form>(form: &mut F, s: &mut ledger::Settings) {
         &mut s.segment_bytes_max,
         64 << 10..=1 << 30,
     );
+    form.within(
+        "spill_bytes_max",
+        &mut s.spill_bytes_max,
+        64 << 10..=1 << 40,
+    );
+    form.value("keep_entries", &mut s.keep_entries);
+    form.value("keep_until_backup", &mut s.keep_until_backup);
 }
 
 fn prices<F: Form>(form: &mut F, s: &mut pricing::Settings) {
@@ -444,4 +470,5 @@ const MINUTE: Duration = Duration::from_mins(1);
 const QUARTER_HOUR: Duration = Duration::from_mins(15);
 const HOUR: Duration = Duration::from_hours(1);
 const HALF_DAY: Duration = Duration::from_hours(12);
+const MONTH: Duration = Duration::from_hours(31 * 24);
 const DAY: Duration = Duration::from_hours(24);

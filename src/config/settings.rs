@@ -1,7 +1,8 @@
 //! The whole configuration, checked: one part per room.
 
 use crate::{
-    admin, budgets, identity, ledger, meters, pricing, proxy, registry, relay, telemetry, upstream,
+    admin, alerts, budgets, identity, ledger, meters, pricing, proxy, registry, relay, telemetry,
+    upstream,
 };
 
 /// The whole configuration, checked.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub budgets: Vec<budgets::Budget>,
     /// `[models]`
     pub windows: meters::Windows,
+    /// `[alerts]`
+    pub alerts: alerts::Settings,
     /// `[shutdown]`
     pub shutdown: proxy::ShutdownSettings,
 }

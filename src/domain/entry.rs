@@ -8,7 +8,7 @@ use super::{
 };
 
 /// One settled call. Entries never change; a correction is another row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Identifies the call.
     pub call_id: CallId,

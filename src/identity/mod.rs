@@ -38,7 +38,7 @@ pub use identify::{Claims, Identity};
 pub use judge::{Asked, Forbidden, Grants, Judgement};
 pub use jwt::{
     Algorithm, ClaimName, InvalidKeySet, IssuerKeys, IssuerSettings, Issuers, JwksUrl, KeyRing,
-    KeySet, MatchRule, TokenCaller, TokenRefusal, looks_like_jwt,
+    KeySet, MatchRule, SoleIssuer, TokenCaller, TokenClaims, TokenRefusal, looks_like_jwt,
 };
 pub use outside::Outside;
 pub use pattern::Pattern;

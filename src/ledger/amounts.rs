@@ -3,9 +3,9 @@
 //! The sum that `domain::Entry::counted` makes of an entry, made by SQL of rows: an entry whose
 //! usage is not reported, or that has no price, counts at what was held for it, if that is more.
 
-use rusqlite::{Connection, Row};
+use rusqlite::Row;
 
-use super::{Ledger, LedgerError, LedgerReader};
+use super::{LedgerError, LedgerReader};
 use crate::domain::{TenantId, Timestamp, Usd};
 
 /// What was spent by somebody in one minute.
@@ -29,33 +29,19 @@ pub struct LedgerAmount {
     pub amount: Usd,
 }
 
-impl Ledger {
+impl LedgerReader {
     /// All amounts above zero of calls that were admitted at that instant or after it.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub fn amounts_since(&self, begins: Timestamp) -> Result<Vec<LedgerAmount>, LedgerError> {
-        amounts(self.connection(), begins)
+        let read = || {
+            let mut statement = self.connection().prepare(AMOUNTS)?;
+            let rows = statement.query_map([begins.unix_ms()], amount)?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        read().map_err(LedgerError::sqlite("sum up what budgets count"))
     }
-}
-
-impl LedgerReader {
-    /// The same, beside the server that writes.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn amounts_since(&self, begins: Timestamp) -> Result<Vec<LedgerAmount>, LedgerError> {
-        amounts(self.connection(), begins)
-    }
-}
-
-fn amounts(connection: &Connection, begins: Timestamp) -> Result<Vec<LedgerAmount>, LedgerError> {
-    let read = || {
-        let mut statement = connection.prepare(AMOUNTS)?;
-        let rows = statement.query_map([begins.unix_ms()], amount)?;
-        rows.collect::<Result<Vec<_>, _>>()
-    };
-    read().map_err(LedgerError::sqlite("sum up what budgets count"))
 }
 
 fn amount(row: &Row<'_>) -> Result<LedgerAmount, rusqlite::Error> {
@@ -96,8 +82,8 @@ HAVING whole > 0 OR rest > 0";
 mod tests {
     use super::*;
     use crate::domain::{CallId, Charge, Entry, Reading, UnpricedReason, UsageReason};
-    use crate::ledger::Settings;
     use crate::ledger::store::tests::entry;
+    use crate::ledger::{Ledger, Settings};
 
     /// Entries of all kinds, each in a minute of its own: SQL counts what the entry itself counts.
     #[test]
@@ -171,7 +157,8 @@ mod tests {
             ledger.append(std::slice::from_ref(&entry)).unwrap();
             expected.push(counted.to_owned());
         }
-        let amounts = ledger
+        let reader = LedgerReader::open(directory.path()).unwrap();
+        let amounts = reader
             .amounts_since(Timestamp::from_unix_ms(begins))
             .unwrap();
         let found: Vec<_> = amounts.iter().map(|one| one.amount.to_string()).collect();
@@ -185,6 +172,6 @@ mod tests {
         assert_eq!(whose, ("search", "indexer", Some("u-1")));
         assert!(first.at <= entry().opened_at);
         let later = Timestamp::from_unix_ms(begins + 4 * 60_000);
-        assert_eq!(ledger.amounts_since(later).unwrap().len(), 3);
+        assert_eq!(reader.amounts_since(later).unwrap().len(), 3);
     }
 }

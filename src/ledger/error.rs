@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::domain::CallId;
+use crate::domain::{CallId, Timestamp};
 
 /// A failure of the ledger. Its words hold their cause.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,31 @@ pub enum LedgerError {
         action: &'static str,
         /// What SQLite said.
         cause: rusqlite::Error,
+    },
+
+    /// The store does not take entries and the spill has no room for more. The calls may have been
+    /// served: their entries wait in memory, and new calls are refused. Mend: make the store take
+    /// entries again (its own error is in the log), or raise `ledger.spill_bytes_max`.
+    #[error(
+        "the spill holds {bytes} bytes and may hold {bytes_max} (ledger.spill_bytes_max): mend the \
+         store, or raise the limit"
+    )]
+    SpillFull {
+        /// What it holds.
+        bytes: u64,
+        /// What it may hold.
+        bytes_max: u64,
+    },
+
+    /// The entries of the hour that the question cuts are deleted (`ledger.keep_entries`), only the
+    /// sums of whole hours are kept. Mend: ask for whole hours.
+    #[error(
+        "entries before {kept_from} are deleted, only sums of whole hours are kept: begin and end \
+         at a whole hour (UTC)"
+    )]
+    EntriesDeleted {
+        /// Since when every entry is there.
+        kept_from: Timestamp,
     },
 
     /// There is no ledger in that directory. Mend: name the directory that `serve` writes.

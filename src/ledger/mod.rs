@@ -1,10 +1,11 @@
 //! The ledger: one row for every settled call, and a log of the calls that are not settled yet.
 //!
-//! Two things lie in the directory that [`Settings`] name. `ledger.sqlite3` holds one row per
+//! Three things lie in the directory that [`Settings`] name. `ledger.sqlite3` holds one row per
 //! call, for ever, and can be read with any SQLite tool (`docs/ledger.md` has the schema).
 //! `open-calls/` holds a small record of each call that went upstream and has no row yet: what
 //! is left there when a process starts belongs to calls that a dead process left open, and
-//! [`recover`] settles them. One process owns a directory: `ledger.lock` says so.
+//! [`recover`] settles them. `spill/` holds whole entries while the store does not take them; the
+//! [`Journal`] writes them there and brings them back. One process owns a directory: `ledger.lock` says so.
 //!
 //! This room knows nothing of HTTP, prices or meters, and stores no text of prompts or answers.
 
@@ -16,6 +17,9 @@ mod breakdown_tests;
 mod crash_tests;
 mod error;
 mod inspect;
+mod journal;
+#[cfg(test)]
+mod journal_tests;
 mod models_seen;
 mod movers;
 mod open_calls;
@@ -24,10 +28,25 @@ mod past;
 mod period;
 mod query;
 mod recover;
+mod replay;
+mod retention;
+mod rolled;
+mod rollup;
+#[cfg(test)]
+mod rollup_tests;
 mod row;
 mod schema;
 mod settings;
+mod spill;
+mod spill_bytes;
+mod spill_record;
+#[cfg(test)]
+mod spill_record_tests;
+mod spill_state;
+#[cfg(test)]
+mod spill_tests;
 mod store;
+mod store_thread;
 mod stored_call;
 mod totals;
 mod waste;
@@ -39,6 +58,7 @@ pub use amounts::LedgerAmount;
 pub use breakdown::Breakdown;
 pub use error::LedgerError;
 pub use inspect::{Condition, inspect};
+pub use journal::Journal;
 pub use models_seen::ModelsSeen;
 pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
@@ -46,7 +66,10 @@ pub use past::PastCall;
 pub use period::{Period, Span};
 pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};
-pub use settings::{Durability, Settings};
+pub use replay::{Replayed, replay};
+pub use settings::{Durability, KeepEntries, Settings};
+pub use spill::{Batch, Spill};
+pub use spill_state::SpillState;
 pub use store::Ledger;
 pub use stored_call::{
     StoredAnswer, StoredCall, StoredCaller, StoredCharge, StoredChargeLine, StoredRequest,

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
-use super::{LedgerError, Span, StoredCall, ledger_file, stored_call};
+use super::rolled::Table;
+use super::{LedgerError, Settings, Span, StoredCall, ledger_file, rolled, stored_call};
 use crate::domain::{CallId, Dimension, TenantId, Usd};
 
 /// The ledger, open for reading.
@@ -41,6 +42,14 @@ impl LedgerReader {
         Ok(Self { connection })
     }
 
+    /// Opens the ledger of these settings.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn of(settings: &Settings) -> Result<Self, LedgerError> {
+        Self::open(&settings.directory)
+    }
+
     pub(super) const fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -48,7 +57,8 @@ impl LedgerReader {
     /// The sums of all calls admitted in a span, in groups, as of one instant.
     ///
     /// # Errors
-    /// When SQLite refuses, or a sum of tokens passes 63 bits.
+    /// When SQLite refuses, a sum of tokens passes 63 bits, or the span cuts an hour whose entries
+    /// are deleted.
     pub fn summary(&self, by: &[GroupBy], span: Span) -> Result<Summary, LedgerError> {
         self.summary_of(None, by, span)
     }
@@ -63,14 +73,11 @@ impl LedgerReader {
         by: &[GroupBy],
         span: Span,
     ) -> Result<Summary, LedgerError> {
-        let read = || {
-            let snapshot = self.connection.unchecked_transaction()?;
-            let groups = groups(&snapshot, of, by, span)?;
-            let catalogues = catalogues(&snapshot, of, span)?;
-            snapshot.finish()?;
-            Ok(Summary { groups, catalogues })
-        };
-        read().map_err(LedgerError::sqlite("sum up calls"))
+        let failed = || LedgerError::sqlite("sum up calls");
+        let snapshot = self.connection.unchecked_transaction().map_err(failed())?;
+        let summary = rolled::summary(&snapshot, of, by, span)?;
+        snapshot.finish().map_err(failed())?;
+        Ok(summary)
     }
 
     /// One call in full.
@@ -150,16 +157,21 @@ impl GroupBy {
         }
     }
 
-    const fn sql(self) -> &'static str {
-        match self {
-            Self::Tenant => "tenant",
-            Self::Application => "application",
-            Self::Model => "model",
-            Self::Operation => "operation",
-            Self::Region => "region",
-            Self::Tier => "coalesce(tier_served, tier_asked, 'standard')",
-            Self::Outcome => "outcome",
-            Self::Day => "strftime('%Y-%m-%d', opened_at / 1000, 'unixepoch')",
+    const fn sql(self, table: Table) -> &'static str {
+        match (self, table) {
+            (Self::Tenant, _) => "tenant",
+            (Self::Application, _) => "application",
+            (Self::Model, Table::Entries) => "model",
+            (Self::Model, Table::Days | Table::Hours) => "nullif(model, '')",
+            (Self::Operation, _) => "operation",
+            (Self::Region, _) => "region",
+            (Self::Tier, Table::Entries) => "coalesce(tier_served, tier_asked, 'standard')",
+            (Self::Tier, Table::Days | Table::Hours) => "tier",
+            (Self::Outcome, _) => "outcome",
+            (Self::Day, Table::Entries) => "strftime('%Y-%m-%d', opened_at / 1000, 'unixepoch')",
+            (Self::Day, Table::Days | Table::Hours) => {
+                "strftime('%Y-%m-%d', begins_at / 1000, 'unixepoch')"
+            }
         }
     }
 }
@@ -267,13 +279,15 @@ impl Sums {
     }
 }
 
-fn groups(
+/// The groups of one table's part of a span.
+pub(super) fn groups(
     connection: &Connection,
+    table: Table,
     of: Option<&TenantId>,
     by: &[GroupBy],
     span: Span,
 ) -> Result<Vec<Group>, rusqlite::Error> {
-    let mut statement = connection.prepare(&group_sql(by))?;
+    let mut statement = connection.prepare(&group_sql(table, by))?;
     let rows = statement.query_map(asked(of, span), |row| {
         let key: Result<_, _> = (0..by.len()).map(|column| row.get(column)).collect();
         Ok(Group {
@@ -284,8 +298,8 @@ fn groups(
     rows.collect()
 }
 
-fn group_sql(by: &[GroupBy]) -> String {
-    let keys: String = by.iter().flat_map(|by| [by.sql(), ", "]).collect();
+fn group_sql(table: Table, by: &[GroupBy]) -> String {
+    let keys: String = by.iter().flat_map(|by| [by.sql(table), ", "]).collect();
     let numbers: Vec<String> = (1..=by.len()).map(|column| column.to_string()).collect();
     // Without a GROUP BY one row would come back even where there is no call.
     let group = if numbers.is_empty() {
@@ -293,33 +307,47 @@ fn group_sql(by: &[GroupBy]) -> String {
     } else {
         format!("GROUP BY {}", numbers.join(", "))
     };
-    format!("SELECT {keys}{SUMS} FROM entries WHERE {ASKED} {group}")
+    // A row of an entry is one call, one of a roll-up many.
+    let calls = match table {
+        Table::Entries => "1",
+        Table::Days | Table::Hours => "calls",
+    };
+    let sums = SUMS.replace("CALLS", calls);
+    let (name, asked) = (table.name(), asked_sql(table));
+    format!("SELECT {keys}{sums} FROM {name} WHERE {asked} {group}")
 }
 
-fn catalogues(
+/// The price catalogues of one table's part of a span.
+pub(super) fn catalogues(
     connection: &Connection,
+    table: Table,
     of: Option<&TenantId>,
     span: Span,
 ) -> Result<Vec<String>, rusqlite::Error> {
-    let sql = format!("SELECT DISTINCT catalogue FROM entries WHERE {ASKED} ORDER BY 1");
+    let (name, asked_sql) = (table.name(), asked_sql(table));
+    let sql = format!("SELECT DISTINCT catalogue FROM {name} WHERE {asked_sql}");
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(asked(of, span), |row| row.get(0))?;
     rows.collect()
 }
 
-/// The values of [`ASKED`].
+/// Which rows are asked for.
+fn asked_sql(table: Table) -> String {
+    let at = table.instant();
+    format!("{at} >= ?1 AND {at} < ?2 AND (?3 IS NULL OR tenant = ?3)")
+}
+
+/// The values of [`asked_sql`].
 fn asked(of: Option<&TenantId>, span: Span) -> (i64, i64, Option<&str>) {
     let (from, to) = (span.from.unix_ms(), span.to.unix_ms());
     (from, to, of.map(TenantId::as_str))
 }
 
-const ASKED: &str = "opened_at >= ?1 AND opened_at < ?2 AND (?3 IS NULL OR tenant = ?3)";
-
 const SUMS: &str = "
-    count(*) AS calls,
-    sum(price_status = 'unpriced') AS unpriced,
-    sum(usage_source = 'estimated') AS estimated,
-    sum(usage_source = 'missing') AS missing,
+    sum(CALLS) AS calls,
+    sum((price_status = 'unpriced') * CALLS) AS unpriced,
+    sum((usage_source = 'estimated') * CALLS) AS estimated,
+    sum((usage_source = 'missing') * CALLS) AS missing,
     ifnull(sum(cost_microusd), 0) AS micro,
     ifnull(sum(cost_femtousd), 0) AS femto,
     ifnull(sum(cost_microusd) FILTER (WHERE usage_source = 'estimated'), 0) AS estimated_micro,

@@ -24,14 +24,17 @@ INSERT INTO entries VALUES (
     ?39, ?40, ?41, ?42, ?43, ?44, ?45, ?46, ?47
 ) ON CONFLICT (call_id) DO NOTHING";
 
-/// Runs [`INSERT`] for one entry.
-pub(super) fn insert(statement: &mut Statement<'_>, entry: &Entry) -> Result<(), rusqlite::Error> {
+/// Runs [`INSERT`] for one entry; `false` when the call has its row already.
+pub(super) fn insert(
+    statement: &mut Statement<'_>,
+    entry: &Entry,
+) -> Result<bool, rusqlite::Error> {
     let model = entry.model.as_ref();
     let reading = &entry.reading;
     let tokens = |dimension| reading.usage.get(&dimension).map(integer);
     let price = Price::of(&entry.charge);
     let reserved = entry.reserved.and_then(Usd::split_micro);
-    statement.execute(params![
+    let rows = statement.execute(params![
         entry.call_id.to_string(),
         entry.opened_at.unix_ms(),
         entry.settled_at.unix_ms(),
@@ -80,7 +83,7 @@ pub(super) fn insert(statement: &mut Statement<'_>, entry: &Entry) -> Result<(),
         reserved.map(|(micro, _)| micro),
         entry.downgraded_from.as_deref(),
     ])?;
-    Ok(())
+    Ok(rows > 0)
 }
 
 /// One charge line in the JSON of column `lines`.
@@ -179,8 +182,19 @@ fn units(usage: &Usage) -> Option<String> {
     (!named.is_empty()).then(|| serde_json::Value::from(named).to_string())
 }
 
+/// The price status and the cost as the row has them: what two columns cannot hold is unpriced.
+pub(super) fn stored_price(charge: &Charge) -> (&'static str, Option<Usd>) {
+    match charge.total {
+        Some(total) if total.split_micro().is_none() => (
+            PriceStatus::Unpriced(UnpricedReason::OutOfRange).name(),
+            None,
+        ),
+        total => (charge.status.name(), total),
+    }
+}
+
 /// SQLite's integers end at 2^63 - 1, far past any count of tokens, bytes or milliseconds.
-fn integer(count: u64) -> i64 {
+pub(super) fn integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::LedgerError;
+use super::{LedgerError, rollup};
 
 /// Brings the file to the newest schema, each migration in one transaction.
 ///
@@ -48,7 +48,7 @@ fn apply(connection: &mut Connection, version: i64, sql: &str) -> Result<(), rus
     transaction.commit()
 }
 
-const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, rollup::MIGRATION];
 
 /// An ordinary rowid table: rows of 500 to 1,000 bytes would spill into overflow pages in a
 /// `WITHOUT ROWID` table. Ids are of UUID version 7, so both indexes grow at their end.
@@ -169,7 +169,7 @@ mod tests {
         let rows: i64 = connection
             .query_row("SELECT count(*) FROM schema", (), |row| row.get(0))
             .unwrap();
-        assert_eq!((rows, version(&connection).unwrap()), (2, 2));
+        assert_eq!((rows, version(&connection).unwrap()), (3, 3));
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
             refused,
             Err(LedgerError::NewerSchema {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             })
         ));
@@ -192,7 +192,14 @@ mod tests {
     #[test]
     fn the_document_names_every_column() {
         let connection = migrated();
-        for table in ["entries", "calls", "charge_lines"] {
+        for table in [
+            "entries",
+            "calls",
+            "charge_lines",
+            "rollup_hours",
+            "rollup_days",
+            "retention",
+        ] {
             let sql = format!("SELECT * FROM {table}");
             let statement = connection.prepare(&sql).unwrap();
             for column in statement.column_names() {
@@ -208,7 +215,7 @@ mod tests {
         let queries: Vec<&str> = queries
             .filter_map(|rest| rest.split("```").next())
             .collect();
-        assert_eq!(queries.len(), 4);
+        assert_eq!(queries.len(), 5);
         for sql in queries {
             let mut statement = connection.prepare(sql).unwrap();
             assert!(

@@ -1,5 +1,6 @@
 //! Where the ledger lies and how durable it is (`[ledger]`).
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,8 +15,14 @@ pub struct Settings {
     pub durability: Durability,
     /// The longest time entries wait to be committed together.
     pub commit_interval: Duration,
-    /// The size at which a new segment of the open-calls log begins.
+    /// The size at which a new segment of the open-calls log, or of the spill, begins.
     pub segment_bytes_max: u64,
+    /// The most bytes that may wait in the spill while the store takes no entries.
+    pub spill_bytes_max: u64,
+    /// How long entries are kept; their sums always are.
+    pub keep_entries: KeepEntries,
+    /// Whether only entries that a backup has are deleted.
+    pub keep_until_backup: bool,
 }
 
 impl Settings {
@@ -47,6 +54,14 @@ impl Settings {
     pub(super) fn open_calls_directory(&self) -> PathBuf {
         self.directory.join("open-calls")
     }
+
+    pub(super) fn last_backup_file(&self) -> PathBuf {
+        self.directory.join("last-backup.json")
+    }
+
+    pub(super) fn spill_directory(&self) -> PathBuf {
+        self.directory.join("spill")
+    }
 }
 
 impl Default for Settings {
@@ -56,6 +71,43 @@ impl Default for Settings {
             durability: Durability::default(),
             commit_interval: Duration::from_millis(20),
             segment_bytes_max: 8 * 1024 * 1024,
+            spill_bytes_max: 1024 * 1024 * 1024,
+            keep_entries: KeepEntries::Forever,
+            keep_until_backup: true,
+        }
+    }
+}
+
+/// How long entries are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepEntries {
+    /// For ever.
+    Forever,
+    /// So many whole UTC days, at least [`KeepEntries::DAYS_MIN`].
+    Days(u32),
+}
+
+impl KeepEntries {
+    /// The current month and the 31 days before it are read entry by entry.
+    pub const DAYS_MIN: u32 = 62;
+
+    /// Reads `forever` or days such as `400d`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "forever" {
+            return Some(Self::Forever);
+        }
+        let digits = text.strip_suffix('d')?;
+        let plain = digits.bytes().all(|b| b.is_ascii_digit());
+        let days = digits.parse().ok().filter(|_| plain)?;
+        (days >= Self::DAYS_MIN).then_some(Self::Days(days))
+    }
+}
+
+impl fmt::Display for KeepEntries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forever => f.write_str("forever"),
+            Self::Days(days) => write!(f, "{days}d"),
         }
     }
 }

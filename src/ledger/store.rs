@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::retention::Retention;
+use super::rollup::Rollup;
 use super::{Durability, LedgerError, SYNC_INTERVAL, Settings, open_calls, row, schema};
-use crate::domain::{CallId, Entry};
+use crate::domain::{CallId, Entry, Timestamp};
 
 /// The ledger, open for writing. One process at a time.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub struct Ledger {
     /// When what was appended since was last on disk; `None` when nothing is outstanding.
     unsynced_since: Option<Instant>,
     durability: Durability,
+    retention: Retention,
     /// Segments of the open-calls log that the process before left.
     left_open: Vec<PathBuf>,
     /// Held, not read: the lock on the directory ends with it.
@@ -51,6 +54,7 @@ impl Ledger {
             log_file: write_ahead_log(&path),
             unsynced_since: None,
             durability: settings.durability,
+            retention: Retention::of(settings),
             left_open: left_open.into_iter().map(|(_, path)| path).collect(),
             _lock: lock,
         })
@@ -100,6 +104,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Deletes entries that are older than they are kept, at most a thousand; `true` when there are
+    /// more. Their sums stay.
+    ///
+    /// # Errors
+    /// When SQLite refuses, or the note of the last backup cannot be read.
+    pub fn trim(&mut self, now: Timestamp) -> Result<bool, LedgerError> {
+        self.retention.trim(&mut self.connection, now)
+    }
+
     /// Whether the call has its entry.
     ///
     /// # Errors
@@ -130,9 +143,13 @@ impl Ledger {
         let transaction = self.connection.transaction()?;
         {
             let mut statement = transaction.prepare(row::INSERT)?;
+            let mut rollup = Rollup::default();
             for entry in entries {
-                row::insert(&mut statement, entry)?;
+                if row::insert(&mut statement, entry)? {
+                    rollup.add(entry);
+                }
             }
+            rollup.write(&transaction)?;
         }
         transaction.commit()
     }
@@ -170,7 +187,7 @@ fn lock(settings: &Settings) -> Result<File, LedgerError> {
     let mut file = options
         .open(&path)
         .map_err(LedgerError::file("open", &path))?;
-    match file.try_lock() {
+    match lock_patiently(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(LedgerError::Locked {
@@ -187,6 +204,20 @@ fn lock(settings: &Settings) -> Result<File, LedgerError> {
     Ok(file)
 }
 
+/// A process that is just ending, or a child of one that has not begun its own program yet, lets go
+/// within moments.
+fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT_MAX => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            locked => return locked,
+        }
+    }
+}
+
 /// ` (pid N)`, from what the owner wrote into the lock file.
 pub(super) fn owner(file: &mut File) -> String {
     let mut pid = String::new();
@@ -199,6 +230,9 @@ pub(super) fn owner(file: &mut File) -> String {
 /// Of a new file. Batches of 100 rows of 1 KB took 9.1 us of CPU a row with SQLite's 4 KiB, 7.9 with
 /// 8 KiB and 7.3 with 16 KiB (one quiet run); small batches pay for every page they touch.
 const PAGE_BYTES: i64 = 8192;
+
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(250);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A backup or a checkpoint by another tool holds the lock for moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -167,11 +167,11 @@ impl PeriodTotals {
 type StoredTotal = (String, String, bool, PeriodTotal);
 
 const SEED: &str = "
-SELECT tenant, application, opened_at >= ?1 AND opened_at < ?2 AS today,
-    ifnull(sum(cost_microusd), 0), ifnull(sum(cost_femtousd), 0),
-    count(*), sum(price_status = 'unpriced'), sum(usage_source = 'estimated')
-FROM entries
-WHERE opened_at >= ?3 AND opened_at < ?4
+SELECT tenant, application, begins_at >= ?1 AND begins_at < ?2 AS today,
+    sum(cost_microusd), sum(cost_femtousd),
+    sum(calls), sum((price_status = 'unpriced') * calls), sum((usage_source = 'estimated') * calls)
+FROM rollup_days
+WHERE begins_at >= ?3 AND begins_at < ?4
 GROUP BY tenant, application, today";
 
 fn name<N, E>(

@@ -76,6 +76,10 @@ impl Service {
 
     /// A place in the settlement queue: the only point where calls wait for each other.
     async fn permit(&self, call: &OpenCall) -> Result<Permit, Refusal> {
+        if self.gates.spill.is_full() {
+            let detail = "neither the ledger nor its spill takes entries";
+            return Err(Refusal::new(RefusalKind::LedgerUnavailable, detail).of(&call.tenant));
+        }
         let permit = self.gates.settlements.clone().reserve_owned();
         if let Some(Ok(permit)) = at_most(self.gates.permit_wait_max, permit).await {
             return Ok(permit);

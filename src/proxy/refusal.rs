@@ -156,7 +156,7 @@ refusals! {
     TooManyCalls => "too_many_calls" 503 "ServiceUnavailableException" true
         "Wait: `listener.calls_in_flight_max` calls are open or waiting for the ledger.",
     LedgerUnavailable => "ledger_unavailable" 503 "ServiceUnavailableException" true
-        "Tell the operator: the open-calls log cannot be written, and no call passes unrecorded.",
+        "Tell the operator: the open-calls log cannot be written, or neither the ledger nor its spill takes entries; no call passes unrecorded.",
     NoCredentials => "no_credentials" 503 "ServiceUnavailableException" true
         "Tell the operator: the proxy has no valid AWS credentials.",
     RoleUnavailable => "role_unavailable" 503 "ServiceUnavailableException" true

@@ -20,7 +20,8 @@ use crate::domain::{
     Timestamp, UnpricedReason, UsageReason, UsageSource,
 };
 use crate::ledger::{
-    Ledger, LedgerAmount, LedgerError, OpenCall, OpenCalls, OpenTicket, PeriodTotals, SYNC_INTERVAL,
+    Journal, LedgerAmount, LedgerError, LedgerReader, OpenCall, OpenCalls, OpenTicket,
+    PeriodTotals, SYNC_INTERVAL, Settings as LedgerSettings,
 };
 use crate::meters::{End, Estimator, Meter, Received, Tails};
 use crate::pricing::{Catalogue, Endpoint, Terms};
@@ -95,7 +96,7 @@ pub fn queue(calls_in_flight_max: usize) -> (Sender<Settlement>, Receiver<Settle
 /// The settling thread's things.
 pub struct Settler {
     /// Where entries go.
-    pub ledger: Ledger,
+    pub journal: Journal,
     /// Synced on the ledger's beat.
     pub open_calls: Arc<OpenCalls>,
     /// Fed with each committed entry; scrapes read it.
@@ -106,6 +107,8 @@ pub struct Settler {
     pub sinks: Sinks,
     /// How many settlements wait, for scrapes.
     pub waiting: Arc<AtomicU64>,
+    /// Where the ledger is read for a change of budgets.
+    pub ledger_settings: LedgerSettings,
     /// What may be spent; told of each committed entry.
     pub budgets: Budgets,
     /// A table of budgets that waits to be put in force.
@@ -129,12 +132,12 @@ impl Settler {
         let mut batch = Vec::new();
         loop {
             self.change_budgets();
-            let left = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
+            let left = self.until_next_beat();
             match runtime.block_on(async { timeout(left, settlements.recv()).await }) {
                 Ok(Some(first)) => batch.push(first),
                 Ok(None) => break,
                 Err(_elapsed) => {
-                    self.sync();
+                    self.beat();
                     continue;
                 }
             }
@@ -142,21 +145,46 @@ impl Settler {
             std::thread::sleep(self.commit_interval);
             let open = take_ready(&mut settlements, &mut batch);
             self.settle(&mut batch, settlements.len());
+            self.beat();
             if !open {
                 break;
             }
         }
         self.sync();
+        self.journal.close();
+    }
+
+    /// While entries wait in the spill the store is asked often.
+    fn until_next_beat(&self) -> Duration {
+        let left = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
+        if self.journal.is_behind() {
+            left.min(REPLAY_BEAT)
+        } else {
+            left
+        }
+    }
+
+    fn beat(&mut self) {
+        if self.journal.is_behind() {
+            self.journal.advance(REPLAY_BEAT);
+        }
+        if self.last_sync.elapsed() >= SYNC_INTERVAL {
+            self.sync();
+        }
     }
 
     /// Puts another table of budgets in force. Here nothing can be committed between the look into
     /// the ledger and the change, so that no call is counted twice or not at all.
     fn change_budgets(&mut self) {
+        // What waits in the spill is not in the ledger: the change waits with it.
+        if self.journal.is_behind() {
+            return;
+        }
         let Some(table) = self.budgets_wanted.take() else {
             return;
         };
         let now = self.clock.now();
-        match spent_in(&self.ledger, &table, now) {
+        match spent_in(&self.ledger_settings, &table, now) {
             Ok(amounts) => {
                 let spent: Vec<_> = amounts.iter().map(of_ledger).collect();
                 self.budgets.replace(table, &spent, now);
@@ -182,7 +210,7 @@ impl Settler {
             entries.len().saturating_add(waiting) as u64,
             Ordering::Relaxed,
         );
-        self.commit(&entries);
+        let entries = self.commit(entries);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         for (entry, beside) in entries.into_iter().zip(rest) {
             let Beside {
@@ -218,29 +246,19 @@ impl Settler {
         self.waiting.store(waiting as u64, Ordering::Relaxed);
     }
 
-    /// Appends until the ledger takes them. While it does not, entries stay here, their open
-    /// records on disk, and new calls find no permit once the queue is full.
-    fn commit(&mut self, entries: &[Entry]) {
+    /// Writes them down: in the store, or in the spill while the store takes none. When neither
+    /// does they stay here, their open records on disk, new calls are refused, and it is tried
+    /// again.
+    fn commit(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        let entries = Arc::new(entries);
         let mut pause = RETRY_PAUSE_MIN;
-        loop {
-            let begun = Instant::now();
-            match self.ledger.append(entries) {
-                Ok(()) => {
-                    self.metrics
-                        .ledger_committed(entries.len() as u64, begun.elapsed());
-                    break;
-                }
-                Err(error) => {
-                    self.metrics.ledger_failed("append");
-                    tracing::error!(event = "ledger_append_failed", %error, "ledger");
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
-                }
-            }
+        while self.journal.append(&entries).is_err() {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            // What leaves the spill makes room in it.
+            self.journal.advance(REPLAY_BEAT);
         }
-        if self.last_sync.elapsed() >= SYNC_INTERVAL {
-            self.sync();
-        }
+        Arc::unwrap_or_clone(entries)
     }
 
     fn sync(&mut self) {
@@ -248,9 +266,8 @@ impl Settler {
         if let Err(error) = self.open_calls.sync() {
             tracing::error!(event = "open_calls_sync_failed", %error, "open-calls log");
         }
-        if let Err(error) = self.ledger.sync() {
-            tracing::error!(event = "ledger_sync_failed", %error, "ledger");
-        }
+        self.journal.sync();
+        self.journal.trim(self.clock.now());
     }
 
     fn entry(&mut self, settlement: Settlement) -> (Entry, Beside) {
@@ -445,12 +462,14 @@ fn charge(catalogue: &Catalogue, call: &OpenCall, reading: &Reading) -> Charge {
 /// # Errors
 /// When it cannot be read.
 pub fn spent_in(
-    ledger: &Ledger,
+    ledger: &LedgerSettings,
     table: &[Budget],
     now: Timestamp,
 ) -> Result<Vec<LedgerAmount>, LedgerError> {
-    let begins = Budgets::begins(table, now);
-    begins.map_or_else(|| Ok(Vec::new()), |begins| ledger.amounts_since(begins))
+    let Some(begins) = Budgets::begins(table, now) else {
+        return Ok(Vec::new());
+    };
+    LedgerReader::of(ledger)?.amounts_since(begins)
 }
 
 /// An amount of the ledger, as budgets count it.
@@ -511,4 +530,6 @@ fn whole_ms(duration: Duration) -> u64 {
 /// Rows of one transaction: a few milliseconds of work.
 const BATCH_MAX: usize = 2_000;
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long one step of bringing entries out of the spill may take.
+const REPLAY_BEAT: Duration = Duration::from_millis(50);

@@ -18,7 +18,7 @@ use super::wanted::Wanted;
 use crate::budgets::Budgets;
 use crate::domain::Clock;
 use crate::identity::{Certificates, Identity, Issuers, Replays};
-use crate::ledger::OpenCalls;
+use crate::ledger::{OpenCalls, SpillState};
 use crate::meters::{Tails, Windows};
 use crate::pricing::Catalogue;
 use crate::registry::Callers;
@@ -73,10 +73,12 @@ pub struct Gates {
     pub tails: Arc<Tails>,
     /// The queue to the settling thread; its places are the calls in flight.
     pub settlements: Sender<Settlement>,
+    /// What waits for the store; no call passes while neither the store nor the spill has room.
+    pub spill: Arc<SpillState>,
     /// The log that is written before the first upstream byte.
     pub open_calls: Arc<OpenCalls>,
     /// Where settled calls are read, for callers that ask for their own.
-    pub ledger_directory: PathBuf,
+    pub ledger: LedgerSettings,
     /// The calls that are open.
     pub open_set: Arc<OpenSet>,
     /// Who reads on when a client leaves.

@@ -98,6 +98,12 @@ impl MasterKeys {
         Some(derive(self.keys.get(&version)?, SESSION, &parts))
     }
 
+    /// What the sessions of people at the admin listener are signed with.
+    pub fn login_secret(&self) -> Option<Secret> {
+        let key = self.keys.get(&self.newest)?;
+        Some(Secret::new(&derive(key, LOGIN, &[])))
+    }
+
     /// The secret that a request with an unknown id is checked against: as costly as a real one.
     pub fn secret_of_nobody(&self, id: &str) -> String {
         let key = self.keys.get(&self.newest);
@@ -130,6 +136,7 @@ const KEY_BYTES: usize = 32;
 /// What a derived secret is for: one master key never makes the same secret twice.
 const PAIR: &str = "bedrock-meter pair 1";
 const SESSION: &str = "bedrock-meter session 1";
+const LOGIN: &str = "bedrock-meter login 1";
 const NOBODY: &str = "bedrock-meter nobody 1";
 
 #[cfg(test)]

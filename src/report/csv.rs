@@ -42,6 +42,13 @@ pub fn summary_csv(report: &Report) -> String {
     out
 }
 
+/// One line of CSV, with its end.
+pub fn csv_line(cells: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let mut out = String::new();
+    line(cells.into_iter(), &mut out);
+    out
+}
+
 fn line(cells: impl Iterator<Item = impl AsRef<str>>, out: &mut String) {
     let cells: Vec<String> = cells.map(|cell| quoted(cell.as_ref())).collect();
     out.push_str(&cells.join(","));

@@ -8,7 +8,7 @@ mod explain;
 mod summary;
 mod table;
 
-pub use csv::summary_csv;
+pub use csv::{csv_line, summary_csv};
 pub use explain::{explain_sources, explain_text};
 pub use summary::{Amounts, Basis, Report, ReportRow, TokenSums, summary_text};
 pub use table::{Align, Table};

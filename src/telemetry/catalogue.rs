@@ -142,6 +142,28 @@ catalogue! {
         "Calls that the proxy itself answered with an error; callers without proof count as tenant unproven.";
     OBSERVED = Counter "observed_refusals_total" ("calls") [tenant, reason]
         "Calls that passed and that a policy in mode observe would have refused.";
+    BUDGET_LIMIT = Gauge "budget_limit_usd" ("US dollars") [budget, tenant, subject, period]
+        "What a budget lets its subject spend in the current period, raises included.";
+    BUDGET_SPENT = Gauge "budget_spent_usd" ("US dollars") [budget, tenant, subject, period]
+        "What was spent of it: settled calls, those of unknown usage at what was held for them.";
+    BUDGET_RESERVED = Gauge "budget_reserved_usd" ("US dollars") [budget, tenant, subject, period]
+        "What is held of it for calls in flight.";
+    BUDGET_FORECAST = Gauge "budget_forecast_usd" ("US dollars") [budget, tenant, subject, period]
+        "What will be spent when the period ends, on a straight line; absent in its first twentieth and for rolling windows.";
+    BUDGET_STORE_MODE = Gauge "budget_store_mode" ("0 or 1") [mode]
+        "Which way budgets are kept: `memory` or `shared`; or what `when.budget_store_down` says while the shared store is away.";
+    BUDGET_ALERTING = Gauge "budget_alerting_info" ("1") [budget, by]
+        "Who tells of a budget's crossings: `outlet` or `prometheus`, never both.";
+    ALERTING = Gauge "alerting_info" ("1") [kind, by]
+        "Who tells of what is about no budget: `outlet` or `prometheus`.";
+    ALERTS_SENT = Counter "alerts_sent_total" ("notices") [outlet, kind]
+        "Notices that an outlet took; those that Alertmanager is told again are not counted again.";
+    ALERTS_FAILED = Counter "alerts_failed_total" ("attempts") [outlet]
+        "Attempts to tell an outlet that failed.";
+    ALERTS_GIVEN_UP = Counter "alerts_given_up_total" ("notices") [outlet]
+        "Notices that an outlet did not take for as long as they are tried; `bedrock-meter alerts log` shows them.";
+    ALERTS_PENDING = Gauge "alerts_pending" ("notices") []
+        "Deliveries of notices that are not done, those that wait for another attempt included.";
     LEDGER_ENTRIES = Counter "ledger_entries_total" ("entries") []
         "Entries committed to the ledger by this process.";
     LEDGER_QUEUE = Gauge "ledger_queue_depth" ("entries") []
@@ -149,7 +171,11 @@ catalogue! {
     LEDGER_COMMIT = Histogram "ledger_commit_seconds" ("seconds") []
         "Time of one commit.";
     LEDGER_ERRORS = Counter "ledger_errors_total" ("errors") [kind]
-        "Failures to write the ledger, by kind.";
+        "Failures of the ledger by kind: append, slow, replay, sync, trim, store_died (the store); spill, spill_damaged; read.";
+    SPILL_ENTRIES = Gauge "spill_entries" ("entries") []
+        "Settled calls that wait in the spill because the store does not take entries.";
+    SPILL_BYTES = Gauge "spill_bytes" ("bytes") []
+        "Bytes of the spill's files.";
     CONFIG_FAILED = Gauge "config_reload_failed" ("0 or 1") []
         "Whether the last configuration was refused; the one before it is in force then.";
     CONFIG_SUCCESS = Gauge "config_last_reload_success_timestamp_seconds" ("seconds since 1970") []
@@ -168,6 +194,8 @@ catalogue! {
         "When the keys of an issuer of tokens were last read.";
     ISSUER_KEYS_FAILED = Counter "issuer_keys_failed_total" ("attempts") [issuer, reason]
         "Attempts to read the keys of an issuer of tokens that failed; those of before serve on.";
+    ADMIN_LOGINS = Counter "admin_logins_total" ("logins") [outcome]
+        "Logins of people at the admin listener, and tokens of the login provider that were refused there: `let_in`, or why not.";
     ROLE_ASSUMPTIONS = Counter "role_assumptions_total" ("requests") [outcome]
         "Roles asked for at STS, refreshes included: `assumed`, or why not.";
     ROLE_SESSIONS = Gauge "role_sessions" ("sessions") []

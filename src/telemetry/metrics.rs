@@ -6,10 +6,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus::core::Collector as _;
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
     HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use super::budgets::{self, BudgetGauge};
 use super::catalogue as define;
 use super::family::Maker;
 use super::labels::{KnownNames, UNPROVEN};
@@ -51,6 +54,16 @@ pub struct Metrics {
     access_log_dropped: IntCounterVec,
     issuer_keys_read: IntGaugeVec,
     issuer_keys_failed: IntCounterVec,
+    admin_logins: IntCounterVec,
+    budgets: Mutex<Vec<BudgetGauge>>,
+    series_max: usize,
+    budget_store_mode: IntGaugeVec,
+    alerting: IntGaugeVec,
+    alerts_sent: IntCounterVec,
+    alerts_failed: IntCounterVec,
+    alerts_given_up: IntCounterVec,
+    /// Without labels; its one series begins when the delivery log was read.
+    alerts_pending: IntGaugeVec,
 }
 
 impl Metrics {
@@ -84,6 +97,15 @@ impl Metrics {
             access_log_dropped: maker.counters(define::ACCESS_LOG_DROPPED)?,
             issuer_keys_read: maker.gauges(define::ISSUER_KEYS_READ)?,
             issuer_keys_failed: maker.counters(define::ISSUER_KEYS_FAILED)?,
+            admin_logins: maker.counters(define::ADMIN_LOGINS)?,
+            budgets: Mutex::default(),
+            series_max: settings.series_per_family_max,
+            budget_store_mode: maker.gauges(define::BUDGET_STORE_MODE)?,
+            alerting: maker.gauges(define::ALERTING)?,
+            alerts_sent: maker.counters(define::ALERTS_SENT)?,
+            alerts_failed: maker.counters(define::ALERTS_FAILED)?,
+            alerts_given_up: maker.counters(define::ALERTS_GIVEN_UP)?,
+            alerts_pending: maker.gauges(define::ALERTS_PENDING)?,
             recorder: Mutex::new(recorder),
             registry,
         })
@@ -200,6 +222,62 @@ impl Metrics {
             .inc();
     }
 
+    /// Counts a login at the admin listener by how it ended: a closed set.
+    pub fn admin_login(&self, outcome: &'static str) {
+        self.admin_logins.with_label_values(&[outcome]).inc();
+    }
+
+    /// How often the ledger could not be written, since the start.
+    pub fn ledger_write_failures(&self) -> f64 {
+        let families = self.ledger_errors.collect();
+        let series = families.iter().flat_map(MetricFamily::get_metric);
+        let is_write = |one: &&Metric| one.get_label().iter().all(|label| label.value() != "read");
+        let failures = series
+            .filter(is_write)
+            .map(|one| one.get_counter().get_value());
+        failures.sum()
+    }
+
+    /// Shows where budgets stand, until it is told anew.
+    pub fn budgets(&self, gauges: Vec<BudgetGauge>) {
+        let gauges = budgets::kept(gauges, self.series_max);
+        *self.budgets.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+    }
+
+    /// Notes which way budgets are kept from now on; nothing is shown before.
+    pub fn budget_store_mode(&self, mode: &'static str) {
+        self.budget_store_mode.reset();
+        self.budget_store_mode.with_label_values(&[mode]).set(1);
+    }
+
+    /// Notes who tells of a kind of notice that is about no budget.
+    pub fn alerting(&self, kind: &'static str, has_outlets: bool) {
+        let gauge = |by| self.alerting.with_label_values(&[kind, by]);
+        let by = if has_outlets { "outlet" } else { "prometheus" };
+        gauge(by).set(1);
+    }
+
+    /// Counts a notice that a configured outlet took.
+    pub fn alert_sent(&self, outlet: &str, kind: &'static str) {
+        self.alerts_sent.with_label_values(&[outlet, kind]).inc();
+    }
+
+    /// Counts an attempt that a configured outlet did not take.
+    pub fn alert_failed(&self, outlet: &str) {
+        self.alerts_failed.with_label_values(&[outlet]).inc();
+    }
+
+    /// Counts a notice that a configured outlet did not take in all the time there was.
+    pub fn alert_given_up(&self, outlet: &str) {
+        self.alerts_given_up.with_label_values(&[outlet]).inc();
+    }
+
+    /// Notes how many deliveries are not done.
+    pub fn alerts_pending(&self, deliveries: u64) {
+        let deliveries = i64::try_from(deliveries).unwrap_or(i64::MAX);
+        set(&self.alerts_pending, deliveries);
+    }
+
     /// Counts lines of the access log that were not written.
     pub fn access_log_dropped(&self, lines: u64) {
         self.access_log_dropped
@@ -229,6 +307,9 @@ impl Metrics {
             &self.period_sums(observed),
             &self.ledger_sums(observed),
         );
+        families.extend(budgets::families(
+            &self.budgets.lock().unwrap_or_else(PoisonError::into_inner),
+        ));
         families.extend(self.registry.gather());
         families.sort_by(|one, other| one.name().cmp(other.name()));
         Ok(TextEncoder::new().encode_to_string(&families)?)

@@ -4,6 +4,7 @@
 //! `labels`; money is exact up to the print; a value that was not read has no series.
 
 mod access_log;
+mod budgets;
 mod catalogue;
 mod counting;
 mod error;
@@ -24,6 +25,7 @@ mod tests;
 mod timing;
 
 pub use access_log::AccessLog;
+pub use budgets::BudgetGauge;
 pub use catalogue::{Definition, Kind, catalogue, catalogue_markdown};
 pub use error::TelemetryError;
 pub use labels::KnownNames;

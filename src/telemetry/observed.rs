@@ -56,6 +56,10 @@ pub struct Observed {
     pub oldest_open_call: Option<Duration>,
     /// Settled calls that wait for their commit.
     pub ledger_queue_depth: Option<u64>,
+    /// Entries that wait in the spill for the store.
+    pub spill_entries: Option<u64>,
+    /// Bytes of the spill.
+    pub spill_bytes: Option<u64>,
     /// Version of the price catalogue in use.
     pub catalogue_version: Option<Arc<str>>,
     /// Age of the price catalogue in use.
@@ -84,6 +88,8 @@ pub(super) fn families(
         ),
         single(define::OLDEST_OPEN, seconds(observed.oldest_open_call)),
         single(define::LEDGER_QUEUE, observed.ledger_queue_depth.map(count)),
+        single(define::SPILL_ENTRIES, observed.spill_entries.map(count)),
+        single(define::SPILL_BYTES, observed.spill_bytes.map(count)),
         info(define::PRICES_INFO, observed.catalogue_version.as_deref()),
         single(define::PRICES_AGE, seconds(observed.catalogue_age)),
         single(
@@ -157,7 +163,7 @@ pub(super) fn family(metric: Definition, samples: Vec<Metric>) -> Option<MetricF
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a queue never holds 2^53 entries"
+    reason = "a queue never holds 2^53 entries or bytes"
 )]
 fn count(value: u64) -> f64 {
     value as f64

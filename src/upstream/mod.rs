@@ -14,6 +14,7 @@ mod sessions;
 mod settings;
 mod sts;
 mod target;
+mod web;
 
 pub use connect::TrustError;
 pub use credentials::{Authority, CredentialRefresher, CredentialStore, load_authority};
@@ -27,3 +28,4 @@ pub use settings::{
     BearerKey, CredentialSettings, HttpProxy, MetadataKeys, RoleSettings, Settings,
 };
 pub use target::{InvalidTarget, Target, Targets};
+pub use web::{Web, WebError, WebQuestion};

@@ -1,6 +1,6 @@
 //! `scripts/bench`: what the proxy costs, as ratios to a bare hyper pass-through and to nginx that
 //! are measured in the same minutes. One program with several parts, so that it is linked once.
-//! But for `callers` it knows nothing of the library: the proxy under test is a process like the
+//! But for `callers` and `budgets` it knows nothing of the library: the proxy under test is a process like the
 //! others.
 #![expect(
     clippy::indexing_slicing,
@@ -12,6 +12,7 @@
     reason = "a measuring tool: it may stop loudly on its own mistakes, and printing is its job"
 )]
 
+mod budgets;
 mod callers;
 mod client;
 mod frames;
@@ -47,6 +48,8 @@ enum Part {
     Load(load::Options),
     /// What proving a caller costs.
     Callers(callers::Options),
+    /// What a reservation costs.
+    Budgets(budgets::Options),
     /// The whole measurement.
     Run(run::Options),
 }
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
             Part::Passthrough(options) => passthrough::serve(options).await,
             Part::Load(options) => load::run(options).await,
             Part::Callers(options) => callers::run(&options),
+            Part::Budgets(options) => budgets::run(&options),
             Part::Run(options) => run::run(options).await,
         }
     })

@@ -46,9 +46,15 @@ const SMALL: Scenario = Scenario {
     rate: 0,
     gap_ms: 0,
     warm_up: 0.4,
-    targets: &[Target::Passthrough, Target::Nginx, Target::Meter],
+    targets: &[
+        Target::Passthrough,
+        Target::Nginx,
+        Target::Meter,
+        Target::Budgeted,
+    ],
 };
 
+const ALL: &[Target] = &[Target::Passthrough, Target::Nginx, Target::Meter];
 const PROXIES: &[Target] = &[Target::Passthrough, Target::Meter];
 
 const H2C: Way = Way {
@@ -74,11 +80,13 @@ pub(crate) const SCENARIOS: [Scenario; 14] = [
     Scenario {
         name: "large",
         body_bytes: LARGE_BYTES,
+        targets: ALL,
         ..SMALL
     },
     Scenario {
         name: "burst",
         operation: STREAM,
+        targets: ALL,
         ..SMALL
     },
     Scenario {
@@ -87,6 +95,7 @@ pub(crate) const SCENARIOS: [Scenario; 14] = [
         connections: 100,
         gap_ms: 4,
         warm_up: 0.6,
+        targets: ALL,
         ..SMALL
     },
     Scenario {
@@ -106,6 +115,7 @@ pub(crate) const SCENARIOS: [Scenario; 14] = [
         connections: 1000,
         gap_ms: 50,
         warm_up: 1.5,
+        targets: ALL,
         ..SMALL
     },
     // Twice the streams at the same frames per second.
@@ -189,6 +199,8 @@ pub(crate) struct Row {
     pub(crate) scenario: &'static str,
     pub(crate) label: &'static str,
     pub(crate) metric: Metric,
+    /// Whose number it is.
+    pub(crate) of: Target,
     /// The row is a ratio to this target; none: the value itself.
     pub(crate) against: Option<Target>,
     pub(crate) bounds: Option<Bounds>,
@@ -216,6 +228,7 @@ const fn row(
         scenario,
         label,
         metric,
+        of: Target::Meter,
         against,
         bounds,
     }
@@ -225,9 +238,10 @@ const BASE: Option<Target> = Some(Target::Passthrough);
 const NGINX: Option<Target> = Some(Target::Nginx);
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 21] = [
+pub(crate) const ROWS: [Row; 22] = [
     row("small", "CPU per small call / pass-through", Metric::CpuPerCall, BASE, Some((1.5, 1.25))),
     row("small", "CPU per small call / nginx", Metric::CpuPerCall, NGINX, Some((1.7, 1.3))),
+    Row { of: Target::Budgeted, ..row("small", "CPU per small call, budgets on / off", Metric::CpuPerCall, Some(Target::Meter), Some((1.15, 1.05))) },
     row("large", "CPU per 200 kB call / pass-through", Metric::CpuPerCall, BASE, Some((2.8, 2.2))),
     row("burst", "CPU per free-running stream / pass-through", Metric::CpuPerCall, BASE, Some((0.35, 0.2))),
     row("burst", "CPU per free-running stream / nginx", Metric::CpuPerCall, NGINX, Some((2.5, 1.4))),

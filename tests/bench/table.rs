@@ -74,6 +74,7 @@ impl Results {
             scenario: "small",
             label: "baseline / nginx",
             metric: Metric::CpuPerCall,
+            of: Target::Passthrough,
             against: Some(Target::Nginx),
             bounds: None,
         };
@@ -147,18 +148,19 @@ const COLUMNS: [Column; 9] = [
     ("loaded MB", |cell, _| cell.loaded_mb),
 ];
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 5] = [
     Target::Direct,
     Target::Passthrough,
     Target::Nginx,
     Target::Meter,
+    Target::Budgeted,
 ];
 
 /// Both tables and the check of the baseline.
 pub(crate) fn markdown(results: &Results) -> String {
     let mut text = "| measure | bedrock-meter | must | aim | |\n|---|---|---|---|---|\n".to_owned();
     for row in &ROWS {
-        let value = results.row(row, Target::Meter);
+        let value = results.row(row, row.of);
         let bound = |which: fn(Bounds) -> f64| {
             row.bounds
                 .map_or_else(|| "-".to_owned(), |b| which(b).to_string())
@@ -222,7 +224,7 @@ fn line(text: &mut String, fields: impl IntoIterator<Item = String>) {
 /// Every number of the run.
 pub(crate) fn json(results: &Results) -> Value {
     let rows = ROWS.iter().map(|row| {
-        let value = results.row(row, Target::Meter);
+        let value = results.row(row, row.of);
         json!({
             "scenario": row.scenario,
             "measure": row.label,

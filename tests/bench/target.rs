@@ -24,6 +24,8 @@ pub(crate) enum Target {
     Nginx,
     /// The proxy under test.
     Meter,
+    /// The same with budgets that every call has to fit.
+    Budgeted,
 }
 
 impl Target {
@@ -33,6 +35,7 @@ impl Target {
             Self::Passthrough => "pass-through",
             Self::Nginx => "nginx",
             Self::Meter => "bedrock-meter",
+            Self::Budgeted => "bedrock-meter, budgets on",
         }
     }
 }
@@ -88,6 +91,24 @@ impl Running {
     }
 }
 
+/// Three budgets that apply to every call and are never full: of everything, of the tenant by the
+/// day, of tenant and model by the month.
+const BUDGETS: &str = "
+[budgets.all]
+limit_usd = \"1000000000\"
+action = \"block\"
+[budgets.teams]
+tenant = \"*\"
+limit_usd = \"1000000000\"
+period = \"day\"
+action = \"block\"
+[budgets.models]
+tenant = \"*\"
+model = \"*\"
+limit_usd = \"1000000000\"
+action = \"block\"
+";
+
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
@@ -129,7 +150,8 @@ impl Rig {
             Target::Direct => Ok(None),
             Target::Passthrough => self.passthrough(way, upstream).map(Some),
             Target::Nginx => self.nginx(upstream).map(Some),
-            Target::Meter => self.meter(way, upstream).map(Some),
+            Target::Meter => self.meter(way, upstream, "").map(Some),
+            Target::Budgeted => self.meter(way, upstream, BUDGETS).map(Some),
         }
     }
 
@@ -172,13 +194,14 @@ impl Rig {
         Ok(running)
     }
 
-    fn meter(&self, way: Way, upstream: SocketAddr) -> anyhow::Result<Running> {
+    fn meter(&self, way: Way, upstream: SocketAddr, more: &str) -> anyhow::Result<Running> {
         let config = self.folder.join("bedrock-meter.toml");
         let ledger = self.folder.join("ledger");
         if ledger.exists() {
             fs::remove_dir_all(&ledger)?;
         }
-        fs::write(&config, meter_config(&self.folder, &ledger, way, upstream))?;
+        let text = meter_config(&self.folder, &ledger, way, upstream) + more;
+        fs::write(&config, text)?;
         let mut command = pinned(&self.proxy_core, &self.meter);
         command.arg("serve").arg("--config").arg(config);
         self.start(

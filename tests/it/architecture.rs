@@ -64,6 +64,7 @@ const SETTINGS: Imports = only(&[
     "relay",
     "ledger",
     "upstream",
+    "alerts",
     "proxy",
     "admin",
 ]);
@@ -147,6 +148,12 @@ const ROOMS: [Room; 22] = [
         "upstream",
         only(&["domain", "aws", "telemetry"]),
         "connections to Bedrock, credentials for it",
+    ),
+    Room::new(
+        2,
+        "alerts",
+        only(&["domain", "aws", "telemetry"]),
+        "what people are told about money, and what each outlet was told",
     ),
     Room::new(
         3,

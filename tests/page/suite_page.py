@@ -13,6 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "sdk"))
 import harness
+import provider
 
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -206,6 +207,60 @@ class Page(unittest.TestCase):
             self.page.keyboard.press("Enter")
             expect(self.page.locator("#banner")).to_be_visible(visible=banner, timeout=30_000)
         expect(self.page.locator("#updated")).to_contain_text("Updated")
+
+    def log_in(self, person):
+        """A listener with a login, and the page that a person sees after the provider's."""
+        login = provider.Provider({
+            "boss": {"groups": ["bosses"], "name": "Bea <i>Boss</i>"},
+            "lead": {"groups": ["leads"], "team": "research"}})
+        self.addCleanup(login.server.server_close)
+        self.proxy.terminate()
+        self.proxy = self.space.proxy(
+            self.simulator.url, admin={"token": "a-token-of-the-test"},
+            admin__login={"issuer": login.issuer, "client_id": login.CLIENT, "client_secret": login.SECRET,
+                          "tenant_claim": "team"},
+            admin__login__roles={"bosses": "admin", "leads": "team-lead"})
+        self.page.goto(self.proxy.admin + "/")
+        expect(self.page).to_have_title("")
+        expect(self.page.locator("h1")).to_have_text("Company login")
+        self.page.get_by_role("link", name=person, exact=True).click()
+        expect(self.page.locator("#updated")).to_contain_text("Updated", timeout=30_000)
+        self.assertEqual(self.page.url, self.proxy.admin + "/")
+
+    def test_a_person_logs_in_at_the_provider_and_lands_on_the_page(self):
+        self.log_in("boss")
+        expect(self.page.locator("#person")).to_have_text("Bea <i>Boss</i> (admin)")
+        self.assertEqual(self.page.locator("#person i").count(), 0)
+        call(self.proxy, "research")
+        expect(self.page.locator("#rows th")).to_have_text("research", timeout=30_000)
+        wide = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        self.assertLessEqual(*wide)
+        self.assertEqual(self.page.evaluate("document.cookie"), "", "no script reads the session")
+        self.assertEqual(self.errors, [])
+        self.page.click("#logout")
+        expect(self.page.locator("h1")).to_have_text("Logged out")
+        self.page.goto(self.proxy.admin + "/")
+        expect(self.page.locator("h1")).to_have_text("Company login")
+        # A token still opens the page, for when the provider is away.
+        self.page.goto(self.proxy.admin + "/?token")
+        self.page.fill("#token", "a-token-of-the-test")
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator("#person")).to_have_text("token:admin (admin)", timeout=30_000)
+        expect(self.page.locator("#logout")).to_be_hidden()
+
+    def test_a_team_leads_page_has_the_team_and_no_metrics(self):
+        self.log_in("lead")
+        expect(self.page.locator("#person")).to_have_text("lead (team-lead of research)")
+        call(self.proxy, "research")
+        call(self.proxy, "planted")
+        expect(self.page.locator("#rows th")).to_have_text("research", timeout=30_000)
+        expect(self.page.locator("#health")).to_contain_text("unknown")
+        expect(self.page.locator("#banner")).to_be_hidden()
+
+    def test_an_ended_session_leads_to_the_login(self):
+        self.log_in("boss")
+        self.page.context.clear_cookies()
+        expect(self.page.locator("h1")).to_have_text("Company login", timeout=30_000)
 
     def test_the_keyboard_reaches_everything(self):
         self.open()

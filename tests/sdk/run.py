@@ -1,4 +1,5 @@
-"""Runs one suite of this directory: `run.py NAME` runs `suite_NAME.py`.
+"""Runs one suite of this directory: `run.py NAME` runs `suite_NAME.py`; `run.py NAME WORD` only the
+tests with that word in their name.
 
 Counts every case, a subtest as a case of its own, and ends with "N passed, N failed".
 """
@@ -58,6 +59,8 @@ def main():
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    if len(sys.argv) > 2:
+        unittest.defaultTestLoader.testNamePatterns = [f"*{sys.argv[2]}*"]
     suite = unittest.defaultTestLoader.loadTestsFromModule(
         importlib.import_module(f"suite_{sys.argv[1]}")
     )

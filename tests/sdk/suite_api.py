@@ -74,6 +74,7 @@ class Api(Asking):
             "/api/v1/keys": ["", "?tenant=research", "?tenant=a%20b", "?owner=ann"],
             "/api/v1/tenants": [""],
             "/api/v1/audit": ["", "?last=1", "?last=many"],
+            "/api/v1/session": [""],
             "/api/v1/openapi.json": [""],
             "/healthz": [""],
             "/readyz": [""],

@@ -13,9 +13,10 @@ let lastUpdate = null;
 let timer = 0;
 
 class Refused extends Error {
-  constructor(status, message) {
+  constructor(status, message, login) {
     super(message);
     this.status = status;
+    this.login = login;
   }
 }
 
@@ -26,9 +27,9 @@ async function ask(path) {
   const body = await answer.text();
   // /readyz answers 503 with the same body when the process is not ready.
   if (answer.ok || path === "/readyz") return body;
-  let message = `HTTP ${answer.status}`;
-  try { message = JSON.parse(body).error; } catch { /* not JSON: the status must do */ }
-  throw new Refused(answer.status, message);
+  let said = { error: `HTTP ${answer.status}` };
+  try { said = JSON.parse(body); } catch { /* not JSON: the status must do */ }
+  throw new Refused(answer.status, said.error, said.login);
 }
 
 function money(amounts) {
@@ -206,23 +207,46 @@ function say(text) {
   at("banner").hidden = text === "";
 }
 
+function drawWho(session) {
+  const of = session.tenant ? `${session.role} of ${session.tenant}` : session.role;
+  at("person").textContent = `${session.name ?? session.actor} (${of})`;
+  at("logout").hidden = session.logout === null;
+  at("who").hidden = session.actor === "loopback";
+}
+
+// Not every role may read the metrics; the page does without them.
+async function metrics() {
+  try {
+    return await ask("/metrics");
+  } catch (failure) {
+    if (failure.status === 403) return "";
+    throw failure;
+  }
+}
+
 async function refresh() {
   clearTimeout(timer);
   try {
     const { day, month } = spans();
     const report = "/api/v1/report?by=tenant,application&";
-    const [today, all, live, budgets, health, metrics] = await Promise.all(
-      [report + day, report + month, "/api/v1/live", "/api/v1/budgets", "/readyz", "/metrics"].map(ask));
+    const [read, session, today, all, live, budgets, health] = await Promise.all(
+      [metrics(), ...["/api/v1/session", report + day, report + month, "/api/v1/live", "/api/v1/budgets", "/readyz"].map(ask)]);
     drawSpend(JSON.parse(today), JSON.parse(all));
     drawLive(JSON.parse(live));
     drawBudgets(JSON.parse(budgets).budgets);
-    drawHealth(JSON.parse(health), gauges(metrics));
+    drawHealth(JSON.parse(health), gauges(read));
+    drawWho(JSON.parse(session));
     lastUpdate = new Date().toISOString().slice(11, 19);
     at("updated").textContent = `Updated ${lastUpdate} UTC`;
     at("login").hidden = true;
     say("");
   } catch (failure) {
     const status = failure instanceof Refused ? failure.status : 0;
+    if (status === 401 && failure.login && location.search !== "?token") {
+      sessionStorage.removeItem(KEY);
+      location.assign("/login");
+      return;
+    }
     if (status === 401) at("login").hidden = false;
     const since = lastUpdate ? ` Last update ${lastUpdate} UTC.` : "";
     say(status === 401 ? "This listener wants the admin token."

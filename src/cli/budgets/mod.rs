@@ -4,6 +4,7 @@ mod place;
 mod plan;
 mod show;
 mod suggest;
+mod test_alert;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ enum BudgetsCommand {
     Show(show::ShowArgs),
     Plan(plan::PlanArgs),
     Suggest(suggest::SuggestArgs),
+    TestAlert(test_alert::TestAlertArgs),
 }
 
 /// How budgets are printed.
@@ -44,6 +46,7 @@ pub(super) fn run(args: &BudgetsArgs) -> anyhow::Result<ExitCode> {
         BudgetsCommand::Show(args) => show::run(args),
         BudgetsCommand::Plan(args) => plan::run(args),
         BudgetsCommand::Suggest(args) => suggest::run(args),
+        BudgetsCommand::TestAlert(args) => test_alert::run(args),
     }
 }
 

@@ -48,6 +48,14 @@ impl fmt::Display for ClaimName {
 }
 
 impl ClaimName {
+    /// A member of the token itself, by its whole name.
+    pub fn member(name: &str) -> Self {
+        Self {
+            written: name.into(),
+            path: [name.to_owned()].into(),
+        }
+    }
+
     /// The claim's value in a token.
     pub(super) fn find<'a>(&self, claims: &'a Value) -> Option<&'a Value> {
         // Only objects have members by name; a list is no part of a way.

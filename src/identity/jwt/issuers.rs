@@ -41,10 +41,20 @@ pub struct Issuers {
     remembered: Option<Remembered<Verified>>,
 }
 
-struct Issuer {
+/// One issuer, and its keys as they are read.
+pub(super) struct Issuer {
     name: Arc<str>,
-    settings: IssuerSettings,
-    keys: Arc<IssuerKeys>,
+    pub(super) settings: IssuerSettings,
+    pub(super) keys: Arc<IssuerKeys>,
+}
+
+/// A token whose signature, time and audience are right.
+pub(super) struct Checked {
+    pub(super) expires_at: Timestamp,
+    /// The end, leeway included.
+    until: Timestamp,
+    /// Of the keys that it was checked with.
+    fingerprint: [u8; 32],
 }
 
 /// A token that was verified, and with which version of its issuer's keys.
@@ -64,12 +74,7 @@ impl fmt::Debug for Issuers {
 impl Issuers {
     /// The issuers of these settings, with their keys out of the ring.
     pub fn new(settings: &[IssuerSettings], ring: &KeyRing) -> Self {
-        let issuer = |settings: &IssuerSettings| Issuer {
-            name: settings.name.as_str().into(),
-            keys: ring.keys(settings),
-            settings: settings.clone(),
-        };
-        let issuers = settings.iter().map(issuer);
+        let issuers = settings.iter().map(|settings| Issuer::new(settings, ring));
         Self {
             by_iss: issuers
                 .map(|issuer| (issuer.settings.issuer.clone(), Arc::new(issuer)))
@@ -95,12 +100,11 @@ impl Issuers {
         }
         let token = Token::read(token)?;
         let issuer = self.issuer(&token)?;
-        let (algorithm, keys) = (issuer.algorithm(&token)?, issuer.keys(now)?);
-        issuer.check_signature(&token, algorithm, &keys)?;
-        let (expires_at, until) = issuer.check_time(&token, now)?;
-        if !token.is_for(&issuer.settings.audiences) {
-            return Err(TokenRefusal::WrongAudience);
-        }
+        let Checked {
+            expires_at,
+            until,
+            fingerprint,
+        } = issuer.check(&token, now)?;
         let Assigned {
             tenant,
             application,
@@ -116,7 +120,7 @@ impl Issuers {
         if let Some(remembered) = &self.remembered {
             let verified = Verified {
                 issuer: Arc::clone(issuer),
-                fingerprint: keys.fingerprint,
+                fingerprint,
                 caller: Arc::clone(&caller),
             };
             remembered.remember(hash, until, now, verified);
@@ -139,14 +143,7 @@ impl Issuers {
     ) -> Result<Arc<TokenCaller>, TokenRefusal> {
         let read = Token::read(token)?;
         let keys = &self.issuer(&read)?.keys;
-        let mut attempts = keys.attempts();
-        match self.verify(token, now) {
-            Err(refusal) if refusal.wants_keys() && !keys.is_resting() => {
-                let ended = tokio::time::timeout(patience, attempts.next()).await;
-                ended.map_or(Err(refusal), |()| self.verify(token, now))
-            }
-            verified => verified,
-        }
+        patiently(keys, patience, || self.verify(token, now)).await
     }
 
     fn issuer(&self, token: &Token<'_>) -> Result<&Arc<Issuer>, TokenRefusal> {
@@ -162,7 +159,46 @@ impl Issuers {
     }
 }
 
+/// Verifies, and where newer keys might help waits for them and verifies once more.
+pub(super) async fn patiently<T>(
+    keys: &IssuerKeys,
+    patience: Duration,
+    verify: impl Fn() -> Result<T, TokenRefusal>,
+) -> Result<T, TokenRefusal> {
+    let mut attempts = keys.attempts();
+    match verify() {
+        Err(refusal) if refusal.wants_keys() && !keys.is_resting() => {
+            let ended = tokio::time::timeout(patience, attempts.next()).await;
+            ended.map_or(Err(refusal), |()| verify())
+        }
+        verified => verified,
+    }
+}
+
 impl Issuer {
+    pub(super) fn new(settings: &IssuerSettings, ring: &KeyRing) -> Self {
+        Self {
+            name: settings.name.as_str().into(),
+            keys: ring.keys(settings),
+            settings: settings.clone(),
+        }
+    }
+
+    /// Signature, time and audience.
+    pub(super) fn check(&self, token: &Token<'_>, now: Timestamp) -> Result<Checked, TokenRefusal> {
+        let (algorithm, keys) = (self.algorithm(token)?, self.keys(now)?);
+        self.check_signature(token, algorithm, &keys)?;
+        let (expires_at, until) = self.check_time(token, now)?;
+        if !token.is_for(&self.settings.audiences) {
+            return Err(TokenRefusal::WrongAudience);
+        }
+        Ok(Checked {
+            expires_at,
+            until,
+            fingerprint: keys.fingerprint,
+        })
+    }
+
     fn algorithm(&self, token: &Token<'_>) -> Result<Algorithm, TokenRefusal> {
         Algorithm::from_name(&token.header.alg)
             .filter(|algorithm| self.settings.algorithms.contains(algorithm))

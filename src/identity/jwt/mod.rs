@@ -11,6 +11,7 @@ mod remembered;
 mod ring;
 mod rules;
 mod settings;
+mod sole;
 mod token;
 
 #[cfg(test)]
@@ -22,4 +23,5 @@ pub use key_set::{InvalidKeySet, KeySet};
 pub use refusal::TokenRefusal;
 pub use ring::{IssuerKeys, KeyRing};
 pub use settings::{Algorithm, IssuerSettings, JwksUrl, MatchRule};
+pub use sole::{SoleIssuer, TokenClaims};
 pub use token::looks_like_jwt;

@@ -1,0 +1,434 @@
+//! The thread that tells people: looks each second what stands, notes it in the delivery log, and
+//! delivers. Calls never meet it; it reads what other threads leave.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::alert_log::AlertLog;
+use super::alert_road::Road;
+use super::alert_signals::SignalSource;
+use crate::alerts::{
+    Delivery, Firing, Kind, Notice, Outcome, Settings, Signal, SqliteLog, Status, crossings,
+    forecast, pause,
+};
+use crate::domain::{BudgetStanding, Clock, Keyword as _, Timestamp};
+use crate::telemetry::{BudgetGauge, Metrics};
+use crate::upstream::{self, CredentialStore};
+
+/// Where the budgets of this process stand, asked about once a second.
+pub(super) type Standings = Box<dyn Fn() -> Vec<BudgetStanding> + Send>;
+
+/// What the thread works with.
+pub(super) struct Alerts {
+    pub(super) settings: Settings,
+    pub(super) upstream: upstream::Settings,
+    pub(super) ledger_directory: std::path::PathBuf,
+    pub(super) standings: Standings,
+    pub(super) signals: SignalSource,
+    pub(super) credentials: CredentialStore,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// The running thread. It ends when this is dropped, and waits a little for what is on its way.
+pub(super) struct AlertsThread {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AlertsThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When an outlet cannot be had.
+    pub(super) fn start(alerts: Alerts) -> anyhow::Result<Self> {
+        let teller = Teller::new(alerts)?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name("alerts".to_owned())
+            .spawn(move || runtime.block_on(teller.run(stopped)))
+            .context("start the thread of alerts")?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for AlertsThread {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(event = "alerts_failed", "the thread of alerts panicked");
+        }
+    }
+}
+
+/// What an outlet that hears again was told, by id, and when.
+type Told = BTreeMap<String, (Notice, Instant)>;
+
+/// What an attempt came to.
+type Attempt = (Delivery, Result<String, String>);
+
+struct Teller {
+    alerts: Alerts,
+    roads: BTreeMap<String, Arc<Road>>,
+    defaults: Arc<[Arc<str>]>,
+    /// None where there are no outlets: nobody is told, so nothing is written.
+    log: Option<AlertLog>,
+    /// Notices that stand, with their outlets, and are in the log.
+    claimed: HashSet<(String, Arc<str>)>,
+    /// What each outlet that hears again was told of.
+    told: BTreeMap<String, Told>,
+    pruned_at: Option<Instant>,
+    on_their_way: JoinSet<Attempt>,
+    again: JoinSet<(String, Result<String, String>)>,
+}
+
+impl Teller {
+    fn new(alerts: Alerts) -> anyhow::Result<Self> {
+        let settings = &alerts.settings;
+        let mut roads = BTreeMap::new();
+        for outlet in &settings.outlets {
+            let road = Road::new(outlet, &alerts.upstream, settings.timeout)?;
+            roads.insert(outlet.name.clone(), Arc::new(road));
+        }
+        let file = settings.file.clone();
+        let file = file.unwrap_or_else(|| SqliteLog::file_in(&alerts.ledger_directory));
+        let log = (!roads.is_empty()).then(|| AlertLog::open(file));
+        let defaults = settings.default_outlets.iter();
+        let defaults: Arc<[Arc<str>]> = defaults.map(|name| name.as_str().into()).collect();
+        for kind in [Kind::Sudden, Kind::Unpriced, Kind::Store] {
+            alerts.metrics.alerting(kind.name(), !defaults.is_empty());
+        }
+        Ok(Self {
+            alerts,
+            roads,
+            defaults,
+            log,
+            claimed: HashSet::new(),
+            told: BTreeMap::new(),
+            pruned_at: None,
+            on_their_way: JoinSet::new(),
+            again: JoinSet::new(),
+        })
+    }
+
+    async fn run(mut self, stop: CancellationToken) {
+        let mut beat = tokio::time::interval(LOOK_INTERVAL);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(attempt) = self.on_their_way.join_next() => self.settle_joined(attempt),
+                Some(again) = self.again.join_next() => self.note_again(again),
+                _instant = beat.tick() => self.look(),
+            }
+        }
+        let rest = async {
+            while let Some(attempt) = self.on_their_way.join_next().await {
+                self.settle_joined(attempt);
+            }
+        };
+        // What does not end in time is held in the log, and due again after that.
+        let _ended = tokio::time::timeout(STOP_MAX, rest).await;
+    }
+
+    fn look(&mut self) {
+        let now = self.alerts.clock.now();
+        let standings = (self.alerts.standings)();
+        self.alerts.metrics.budgets(gauges(&standings, now));
+        if self.log.is_none() {
+            return;
+        }
+        let mut firing = crossings(&standings, now);
+        firing.extend(self.signals(now));
+        self.claim(&firing, now);
+        self.deliver_due(now);
+        self.tell_again(&firing, now);
+        self.keep_log(now);
+    }
+
+    fn signals(&mut self, now: Timestamp) -> Vec<Firing> {
+        if self.defaults.is_empty() {
+            return Vec::new();
+        }
+        let mut signals = self.alerts.signals.signals();
+        if self.log.as_ref().is_some_and(AlertLog::is_in_trouble) {
+            let (store, mode) = ("alerts", "the delivery log is kept in memory");
+            signals.push(Signal::Trouble { store, mode });
+        }
+        let firing = |signal: &Signal| Firing {
+            notice: signal.notice(now),
+            outlets: Arc::clone(&self.defaults),
+        };
+        signals.iter().map(firing).collect()
+    }
+
+    /// Notes each notice for each of its outlets, once.
+    fn claim(&mut self, firing: &[Firing], now: Timestamp) {
+        let mut standing = HashSet::new();
+        for one in firing {
+            for outlet in &*one.outlets {
+                let key = (one.notice.id.clone(), Arc::clone(outlet));
+                if self.claimed.contains(&key) || self.claim_one(&one.notice, outlet, now) {
+                    standing.insert(key);
+                }
+            }
+        }
+        self.claimed = standing;
+    }
+
+    fn claim_one(&mut self, notice: &Notice, outlet: &str, now: Timestamp) -> bool {
+        if !self.roads.contains_key(outlet) {
+            let message = "there is no such outlet: a restart may be needed to know it";
+            tracing::warn!(event = "alert_outlet_unknown", outlet, "{message}");
+            return true;
+        }
+        let log = self.log.as_mut();
+        log.is_some_and(|log| log.claim(notice, outlet, now))
+    }
+
+    fn deliver_due(&mut self, now: Timestamp) {
+        let room = ON_THEIR_WAY_MAX.saturating_sub(self.on_their_way.len());
+        let Some(log) = self.log.as_mut().filter(|_| room > 0) else {
+            return;
+        };
+        let hold = self.alerts.settings.timeout.saturating_mul(ADDRESSES_MAX) + HOLD_MARGIN;
+        for delivery in log.take_due(room, hold, now) {
+            let road = self.roads.get(&delivery.outlet).cloned();
+            let authority = self.alerts.credentials.current(now);
+            self.on_their_way.spawn(async move {
+                let told = match road {
+                    Some(road) => road.tell(&delivery.notice, authority, now).await,
+                    None => Err("there is no such outlet in the configuration".to_owned()),
+                };
+                (delivery, told)
+            });
+        }
+    }
+
+    fn settle_joined(&mut self, attempt: Result<Attempt, tokio::task::JoinError>) {
+        match attempt {
+            Ok((delivery, told)) => self.settle(&delivery, told),
+            Err(error) => {
+                tracing::error!(event = "alerts_failed", %error, "a delivery panicked");
+            }
+        }
+    }
+
+    fn settle(&mut self, delivery: &Delivery, told: Result<String, String>) {
+        let now = self.alerts.clock.now();
+        let metrics = &self.alerts.metrics;
+        let Delivery {
+            notice,
+            outlet,
+            attempts,
+            ..
+        } = delivery;
+        let (id, kind) = (notice.id.as_str(), notice.kind.name());
+        let outcome = match told {
+            Ok(_status) => {
+                metrics.alert_sent(outlet, kind);
+                tracing::info!(
+                    event = "alert_delivered",
+                    outlet,
+                    kind,
+                    id,
+                    attempts,
+                    "notice"
+                );
+                Outcome::Delivered(now)
+            }
+            Err(why) => {
+                metrics.alert_failed(outlet);
+                let outcome = self.after_failure(delivery, why.clone(), now);
+                let gives_up = matches!(outcome, Outcome::GivenUp(..));
+                if gives_up {
+                    metrics.alert_given_up(outlet);
+                }
+                tracing::warn!(
+                    event = "alert_failed",
+                    outlet,
+                    kind,
+                    id,
+                    attempts,
+                    gives_up,
+                    why,
+                    "notice"
+                );
+                outcome
+            }
+        };
+        if let Some(log) = &mut self.log {
+            log.settle(delivery, &outcome);
+        }
+    }
+
+    fn after_failure(&self, delivery: &Delivery, why: String, now: Timestamp) -> Outcome {
+        let pause = pause(delivery.attempts, fastrand::u8(..));
+        let next = later(now, pause);
+        if next > later(delivery.claimed_at, self.alerts.settings.retry_for) {
+            Outcome::GivenUp(now, why)
+        } else {
+            Outcome::Again(next, why)
+        }
+    }
+
+    /// Tells those who want to hear again: at once of what is new or stands no more, each minute of
+    /// the rest. Beside the log, which sees to it that they hear at all.
+    fn tell_again(&mut self, firing: &[Firing], now: Timestamp) {
+        for (outlet, road) in &self.roads {
+            if !road.hears_again() {
+                continue;
+            }
+            let told = self.told.entry(outlet.clone()).or_default();
+            let notices = to_tell_again(told, standing_for(outlet, firing), Instant::now());
+            if !notices.is_empty() {
+                let (road, outlet) = (Arc::clone(road), outlet.clone());
+                self.again
+                    .spawn(async move { (outlet, road.tell_again(&notices, now).await) });
+            }
+        }
+    }
+
+    fn note_again(&self, again: Result<(String, Result<String, String>), tokio::task::JoinError>) {
+        if let Ok((outlet, Err(why))) = again {
+            self.alerts.metrics.alert_failed(&outlet);
+            tracing::warn!(event = "alert_failed", outlet, why, "telling again");
+        }
+    }
+
+    fn keep_log(&mut self, now: Timestamp) {
+        let Some(log) = &mut self.log else {
+            return;
+        };
+        log.recover();
+        if let Some(pending) = log.pending() {
+            self.alerts.metrics.alerts_pending(pending);
+        }
+        let is_due = |at: Instant| at.elapsed() >= PRUNE_INTERVAL;
+        if self.pruned_at.is_none_or(is_due) {
+            self.pruned_at = Some(Instant::now());
+            let keep_ms = self.alerts.settings.keep_for.as_millis();
+            let keep_ms = i64::try_from(keep_ms).unwrap_or(i64::MAX);
+            let before = now.unix_ms().saturating_sub(keep_ms);
+            log.prune(Timestamp::from_unix_ms(before));
+        }
+    }
+}
+
+/// What stands for one outlet.
+fn standing_for(outlet: &str, firing: &[Firing]) -> Vec<Notice> {
+    let hears = |one: &&Firing| one.outlets.iter().any(|name| &**name == outlet);
+    let notices = firing.iter().filter(hears);
+    notices.map(|one| one.notice.clone()).collect()
+}
+
+/// What an outlet has to hear now, given what it was told. A notice keeps the time at which it was
+/// noticed, and has the newest numbers.
+fn to_tell_again(told: &mut Told, stands: Vec<Notice>, now: Instant) -> Vec<Notice> {
+    let mut before = std::mem::take(told);
+    let mut notices = Vec::new();
+    for mut notice in stands {
+        let known = before.remove(&notice.id);
+        let mut told_at = now;
+        match known {
+            Some((known, at)) if now.duration_since(at) < AGAIN_INTERVAL => {
+                (notice.at, told_at) = (known.at, at);
+            }
+            Some((known, _)) => {
+                notice.at = known.at;
+                notices.push(notice.clone());
+            }
+            None => notices.push(notice.clone()),
+        }
+        told.insert(notice.id.clone(), (notice, told_at));
+    }
+    let ended = before.into_values().map(|(notice, _)| Notice {
+        status: Status::Resolved,
+        ..notice
+    });
+    notices.extend(ended);
+    notices
+}
+
+fn gauges(standings: &[BudgetStanding], now: Timestamp) -> Vec<BudgetGauge> {
+    let gauge = |standing: &BudgetStanding| BudgetGauge {
+        budget: Arc::clone(&standing.budget),
+        tenant: standing
+            .tenant
+            .as_ref()
+            .map_or_else(|| "".into(), |tenant| tenant.as_str().into()),
+        subject: Arc::clone(&standing.subject),
+        period: Arc::clone(&standing.period),
+        limit: standing.limit,
+        spent: standing.spent,
+        reserved: standing.held,
+        forecast: forecast(standing, now),
+        has_outlets: !standing.outlets.is_empty(),
+    };
+    standings.iter().map(gauge).collect()
+}
+
+fn later(than: Timestamp, by: Duration) -> Timestamp {
+    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_ms(than.unix_ms().saturating_add(by))
+}
+
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Alertmanager is told again so often; its alerts last four times as long.
+const AGAIN_INTERVAL: Duration = Duration::from_mins(1);
+const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
+/// Deliveries at the same time.
+const ON_THEIR_WAY_MAX: usize = 16;
+/// An Alertmanager cluster of this size is told within one hold.
+const ADDRESSES_MAX: u32 = 3;
+const HOLD_MARGIN: Duration = Duration::from_secs(2);
+const STOP_MAX: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_told_when_new_each_minute_and_when_it_ended() {
+        let noticed = |ms| {
+            let trouble = Signal::Trouble {
+                store: "ledger",
+                mode: "full",
+            };
+            trouble.notice(Timestamp::from_unix_ms(ms))
+        };
+        let mut told = Told::new();
+        let began = Instant::now();
+        let mut at = |seconds, stands: &[Notice]| {
+            let now = began + Duration::from_secs(seconds);
+            let again = to_tell_again(&mut told, stands.to_vec(), now);
+            again
+                .iter()
+                .map(|one| (one.status.name(), one.at.unix_ms()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(at(0, &[noticed(5)]), [("firing", 5)]);
+        assert_eq!(at(1, &[noticed(6)]), []);
+        assert_eq!(at(59, &[noticed(7)]), []);
+        assert_eq!(at(60, &[noticed(8)]), [("firing", 5)]);
+        assert_eq!(at(61, &[noticed(9)]), []);
+        assert_eq!(at(62, &[]), [("resolved", 5)]);
+        assert_eq!(at(63, &[]), []);
+    }
+}

@@ -1,0 +1,229 @@
+//! Roll-ups against the entries they are made of, drawn at random, and by hand.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use rusqlite::Connection;
+
+use super::rolled::{Table, parts};
+use super::store::tests::entry;
+use super::{GroupBy, Ledger, LedgerReader, Settings, Span, Sums, ledger_file};
+use crate::domain::{
+    CallId, Charge, Dimension, Entry, PriceStatus, ServiceTier, TenantId, Timestamp,
+    UnpricedReason, UsageSource, Usd,
+};
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+fn span(from: i64, to: i64) -> Span {
+    Span {
+        from: Timestamp::from_unix_ms(from),
+        to: Timestamp::from_unix_ms(to),
+    }
+}
+
+/// Tenant, instant, femtodollars (`None` is unpriced), tokens, estimated, tier served.
+type Drawn = (u8, i64, Option<i128>, u64, bool, Option<bool>);
+
+fn drawn() -> impl Strategy<Value = Drawn> {
+    let amount = prop::option::weighted(0.8, 0..4_000_000_000_000_000_000_i128);
+    (
+        0..3_u8,
+        // Three days around 1970, so that instants before it count as well.
+        -DAY..2 * DAY,
+        amount,
+        0..1_000_000_u64,
+        any::<bool>(),
+        any::<Option<bool>>(),
+    )
+}
+
+/// By tenant and tier: calls, unpriced ones, and the sums that follow.
+type Expected = BTreeMap<(String, String), (u64, u64, u64, i128, i128, u64)>;
+
+fn entry_of((tenant, at, femto, tokens, estimated, tier): Drawn) -> Entry {
+    let mut entry = entry();
+    entry.call_id = CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000));
+    entry.tenant = TenantId::new(&format!("t{tenant}")).unwrap();
+    entry.opened_at = Timestamp::from_unix_ms(at);
+    entry.reading.usage.set(Dimension::InputTokens, tokens);
+    entry.reading.served_tier = tier.map(|flex| {
+        if flex {
+            ServiceTier::Flex
+        } else {
+            ServiceTier::Standard
+        }
+    });
+    if estimated {
+        entry.reading.source = UsageSource::Estimated;
+    }
+    entry.charge = match femto {
+        Some(femto) => Charge {
+            status: PriceStatus::Priced,
+            lines: Vec::new(),
+            total: Some(Usd::from_femto(femto)),
+        },
+        None => Charge::unpriced(UnpricedReason::UnknownModel),
+    };
+    entry
+}
+
+fn ledger_of(batches: &[Vec<Entry>]) -> (tempfile::TempDir, Ledger, LedgerReader) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+    for batch in batches {
+        ledger.append(batch).unwrap();
+    }
+    let reader = LedgerReader::open(directory.path()).unwrap();
+    (directory, ledger, reader)
+}
+
+/// Every row of a roll-up, and what the entries sum up to under its keys.
+fn compare(connection: &Connection, table: &str, length: i64) {
+    let rows = |sql: String| -> Vec<Vec<rusqlite::types::Value>> {
+        let mut statement = connection.prepare(&sql).unwrap();
+        let columns = statement.column_count();
+        let rows = statement.query_map((), |row| (0..columns).map(|at| row.get(at)).collect());
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    let kept = rows(format!(
+        "SELECT begins_at, tenant, tier, usage_source, price_status, calls,
+            cost_microusd * 1000000000 + cost_femtousd, input_tokens, output_tokens
+         FROM {table} ORDER BY 1, 2, 3, 4, 5"
+    ));
+    // Written out here once more: floor by comparison, not by remainder.
+    let counted = rows(format!(
+        "WITH RECURSIVE period(at) AS (VALUES (-{DAY}) UNION ALL SELECT at + {length} FROM period
+            WHERE at < {DAY} * 2)
+         SELECT at, tenant, CASE WHEN tier_served IS NULL THEN 'standard' ELSE tier_served END AS tier,
+            usage_source, price_status, count(*),
+            total(cost_microusd * 1000000000 + cost_femtousd) AS femto,
+            sum(input_tokens), sum(output_tokens)
+         FROM entries JOIN period ON opened_at >= at AND opened_at < at + {length}
+         GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"
+    ));
+    assert_eq!(kept.len(), counted.len(), "{table}");
+    for (kept, counted) in kept.iter().zip(&counted) {
+        // Costs are compared exactly below; here the keys and counts.
+        assert_eq!(kept[..6], counted[..6], "{table}");
+        assert_eq!(kept[7..], counted[7..], "{table}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn sums_over_any_span_equal_a_count_by_hand(
+        calls in prop::collection::vec(drawn(), 0..60),
+        ends in (-DAY..2 * DAY, -DAY..2 * DAY),
+        whole in prop::option::of(prop_oneof![Just(HOUR), Just(DAY)]),
+        cut in 1..20_usize,
+    ) {
+        let (mut from, mut to) = (ends.0.min(ends.1), ends.0.max(ends.1));
+        if let Some(length) = whole {
+            from = from.div_euclid(length) * length;
+            to = to.div_euclid(length) * length;
+        }
+        let entries: Vec<Entry> = calls.iter().copied().map(entry_of).collect();
+        let mut batches: Vec<Vec<Entry>> = entries.chunks(cut).map(<[Entry]>::to_vec).collect();
+        // What is given again changes nothing.
+        batches.extend(batches.first().cloned());
+        let (_directory, ledger, reader) = ledger_of(&batches);
+        compare(ledger.connection(), "rollup_hours", HOUR);
+        compare(ledger.connection(), "rollup_days", DAY);
+
+        let mut expected = Expected::new();
+        for (tenant, at, femto, tokens, estimated, tier) in calls {
+            if at < from || at >= to {
+                continue;
+            }
+            let tier = if tier == Some(true) { "flex" } else { "standard" };
+            let sums = expected.entry((format!("t{tenant}"), tier.to_owned())).or_default();
+            sums.0 += 1;
+            sums.1 += u64::from(femto.is_none());
+            sums.2 += u64::from(estimated);
+            sums.3 += femto.unwrap_or(0);
+            sums.4 += if estimated { femto.unwrap_or(0) } else { 0 };
+            sums.5 += tokens;
+        }
+        let found = reader.summary(&[GroupBy::Tenant, GroupBy::Tier], span(from, to)).unwrap();
+        let found = found.groups.into_iter().map(|group| {
+            let Sums { calls, unpriced, estimated, cost, estimated_cost, tokens, .. } = group.sums;
+            let mut key = group.key.into_iter().flatten();
+            let key = (key.next().unwrap(), key.next().unwrap());
+            (key, (calls, unpriced, estimated, cost.femto(), estimated_cost.femto(), tokens[0]))
+        });
+        prop_assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
+    }
+
+    #[test]
+    fn the_parts_of_a_span_are_the_span(from in -DAY..3 * DAY, length in 0..3 * DAY) {
+        let to = from + length;
+        let mut end = from;
+        for (table, part) in parts(span(from, to)) {
+            prop_assert_eq!(part.from.unix_ms(), end);
+            end = part.to.unix_ms();
+            prop_assert!(part.from < part.to);
+            let whole = match table {
+                Table::Days => DAY,
+                Table::Hours => HOUR,
+                Table::Entries => 1,
+            };
+            prop_assert_eq!((part.from.unix_ms() % whole, end % whole), (0, 0));
+            // Nothing is read from entries that a roll-up has.
+            prop_assert!(table != Table::Entries || end - part.from.unix_ms() < 2 * HOUR);
+            prop_assert!(table != Table::Hours || end - part.from.unix_ms() < 2 * DAY);
+        }
+        prop_assert_eq!(end, to.max(from));
+    }
+}
+
+#[test]
+fn a_month_is_read_from_days_alone() {
+    let tables: Vec<_> = parts(span(0, 30 * DAY))
+        .into_iter()
+        .map(|part| part.0)
+        .collect();
+    assert_eq!(tables, [Table::Days]);
+    let ragged: Vec<_> = parts(span(DAY - HOUR - 1, 2 * DAY + HOUR + 1))
+        .into_iter()
+        .map(|part| part.0)
+        .collect();
+    let (entries, hours, days) = (Table::Entries, Table::Hours, Table::Days);
+    assert_eq!(ragged, [entries, hours, days, hours, entries]);
+}
+
+#[test]
+fn an_older_ledger_gets_its_sums_when_it_is_opened() {
+    let entries: Vec<Entry> = (0..50_u8)
+        .map(|n| {
+            let at = i64::from(n) * 37 * MINUTE - DAY;
+            let femto = (n % 5 != 0).then_some(1_000_000_007_i128 * i128::from(n));
+            entry_of((n % 3, at, femto, 5, n % 2 == 0, Some(n % 4 == 0)))
+        })
+        .collect();
+    let (directory, ledger, reader) = ledger_of(&[entries]);
+    let all = || {
+        let by = [GroupBy::Tenant, GroupBy::Model, GroupBy::Day];
+        let mut groups = reader.summary(&by, span(-DAY, 2 * DAY)).unwrap().groups;
+        groups.sort_by(|one, other| one.key.cmp(&other.key));
+        groups
+    };
+    let before = all();
+    drop(ledger);
+    let older = Connection::open(ledger_file(directory.path())).unwrap();
+    older
+        .execute_batch(
+            "DROP TABLE rollup_hours; DROP TABLE rollup_days; DROP TABLE retention;
+             DELETE FROM schema WHERE version > 2; PRAGMA user_version = 2;",
+        )
+        .unwrap();
+    drop(older);
+    let ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+    assert!(before.len() > 3);
+    assert_eq!(all(), before);
+    compare(ledger.connection(), "rollup_hours", HOUR);
+}
