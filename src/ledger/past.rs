@@ -7,6 +7,7 @@ use std::fmt::Display;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
+use super::rolled::kept_from;
 use super::{LedgerError, LedgerReader, Span};
 use crate::domain::{CallId, Operation, Outcome, TenantId, Timestamp, Usd};
 
@@ -44,6 +45,14 @@ pub struct PastCall {
 }
 
 impl LedgerReader {
+    /// The instant before which entries are deleted; `None` while all are kept.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn entries_kept_from(&self) -> Result<Option<Timestamp>, LedgerError> {
+        kept_from(self.connection()).map_err(LedgerError::sqlite("read what is deleted"))
+    }
+
     /// Hands over each call that was admitted in a span: the earliest first, those of one
     /// millisecond by their ids. Stops where `each` fails.
     ///

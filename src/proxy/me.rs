@@ -79,12 +79,11 @@ impl Service {
             Refusal::new(RefusalKind::CallUnknown, detail).of(&tenant)
         };
         let id: CallId = id.parse().map_err(|_cause| unknown())?;
-        let directory = self.gates.ledger_directory.clone();
+        let ledger = self.gates.ledger.clone();
         let of = tenant.clone();
         // Reading files is kept off the worker's thread.
-        let reading = tokio::task::spawn_blocking(move || {
-            LedgerReader::open(&directory)?.call_of(Some(&of), id)
-        });
+        let reading =
+            tokio::task::spawn_blocking(move || LedgerReader::of(&ledger)?.call_of(Some(&of), id));
         let unreadable = |error: &dyn std::fmt::Display| {
             tracing::error!(event = "own_call_unreadable", %error, "ledger");
             let detail = "the ledger cannot be read";

@@ -1,6 +1,5 @@
 //! What all calls share: one snapshot of tables, and the gates every call passes.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::wanted::Wanted;
 use crate::budgets::Budgets;
 use crate::domain::Clock;
 use crate::identity::{Certificates, Identity, Issuers, Replays};
-use crate::ledger::{OpenCalls, SpillState};
+use crate::ledger::{OpenCalls, Settings as LedgerSettings, SpillState};
 use crate::meters::{Tails, Windows};
 use crate::pricing::Catalogue;
 use crate::registry::Callers;

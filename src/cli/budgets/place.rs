@@ -1,6 +1,6 @@
 //! Where budgets are looked at: a running server, or the ledger of this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Deserialize;
@@ -61,8 +61,10 @@ impl LedgerPlace {
     /// # Errors
     /// When there is none.
     pub(super) fn open(&self, settings: &Settings) -> anyhow::Result<LedgerReader> {
-        let configured: &Path = &settings.ledger.directory;
-        let directory = self.ledger.as_deref().unwrap_or(configured);
-        Ok(LedgerReader::open(directory)?)
+        let reader = match &self.ledger {
+            Some(directory) => LedgerReader::open(directory),
+            None => LedgerReader::of(&settings.ledger),
+        };
+        Ok(reader?)
     }
 }

@@ -11,7 +11,7 @@ use super::place::{LedgerPlace, ServerPlace};
 use super::{Format, csv_line, subject_text};
 use crate::budgets::{Budget, BudgetDocument};
 use crate::cli::keys::When;
-use crate::cli::output::{Progress, printing};
+use crate::cli::output::{Progress, printing, say};
 use crate::cli::serve;
 use crate::domain::{Clock as _, SystemClock, Timestamp};
 use crate::ledger::{LedgerReader, Span};
@@ -114,6 +114,13 @@ fn replay(
     mut each: impl FnMut(&Blocked) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let begins = replay.begins();
+    if let Some(kept_from) = reader.entries_kept_from()?
+        && begins < kept_from
+    {
+        say(&format!(
+            "entries before {kept_from} are deleted: nothing before that is replayed or counted"
+        ));
+    }
     let known = Span {
         from: begins,
         to: span.to,
