@@ -14,6 +14,7 @@ pub mod alerts;
 pub mod budgets;
 pub mod identity;
 pub mod ledger;
+pub mod limits;
 pub mod meters;
 pub mod pricing;
 pub mod relay;

@@ -11,9 +11,10 @@ use crate::admin::{Check, Done, PageError, Pages, State, View, Work};
 use crate::budgets::{Budget, BudgetDocument, StandingDocument};
 use crate::domain::{BudgetStanding, CallId, Clock as _, SystemClock, Timestamp};
 use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
+use crate::limits::{LimitUse, Limits};
 use crate::proxy::{Gates, LiveCall};
 use crate::report::Report;
-use crate::telemetry::{Metrics, Observed, PeriodCost, PeriodKind};
+use crate::telemetry::{LimitStanding, Metrics, Observed, PeriodCost, PeriodKind};
 
 /// The pages of a running proxy.
 pub(super) struct ProxyPages {
@@ -181,6 +182,7 @@ impl ProxyPages {
             period_costs: period_costs(&self.totals, now),
             models_first_seen: models_first_seen(&self.totals),
             ledger_sums: Arc::clone(&self.sums.lock().unwrap_or_else(PoisonError::into_inner)),
+            limits: limits(&gates.limits),
             oldest_open_call: Some(gates.open_set.oldest().map_or(Duration::ZERO, since)),
             ledger_queue_depth: Some(self.waiting.load(Ordering::Relaxed)),
             spill_entries: Some(gates.spill.entries()),
@@ -237,6 +239,16 @@ fn period_costs(totals: &Mutex<PeriodTotals>, now: Timestamp) -> Vec<PeriodCost>
         }));
     }
     costs
+}
+
+fn limits(limits: &Limits) -> Vec<LimitStanding> {
+    let standing = |one: LimitUse| LimitStanding {
+        limit: one.limit,
+        kind: one.what.name(),
+        fullest_permille: one.fullest_permille,
+        counters: one.counters,
+    };
+    limits.uses().into_iter().map(standing).collect()
 }
 
 fn models_first_seen(totals: &Mutex<PeriodTotals>) -> Vec<(Arc<str>, Timestamp)> {

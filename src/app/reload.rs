@@ -121,6 +121,9 @@ impl Reloader {
         if settings.budgets != applied.budgets {
             gates.budgets_wanted.put(settings.budgets.clone());
         }
+        if settings.limits != applied.limits {
+            gates.limits.reload(&settings.limits);
+        }
         let mut changed = changed_keys(&applied, &settings);
         changed.retain(|key| reloads(key));
         let mut waiting = changed_keys(&self.started, &settings);
@@ -217,9 +220,10 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 21] = [
+const RELOADED: [&str; 22] = [
     "budgets",
     "identity",
+    "limits",
     "listener.header_bytes_max",
     "listener.header_timeout",
     "listener.preface_timeout",

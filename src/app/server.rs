@@ -35,6 +35,7 @@ use crate::config::{Problems, Settings};
 use crate::domain::{Clock, Secret, SystemClock};
 use crate::identity::{KeyRing, Replays};
 use crate::ledger::{Journal, Ledger, Recovered, Replayed, Spill, SpillState, replay};
+use crate::limits;
 use crate::proxy::{Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, queue};
 use crate::relay::GatherLimits;
 use crate::telemetry::{Metrics, Sinks};
@@ -94,6 +95,7 @@ impl Server {
             callers: ArcSwap::from_pointee(callers),
             jobs: Arc::new(Jobs::new(open_registry(&settings)?)),
             replays: Replays::default(),
+            limits: limits::Limits::new(&settings.limits, Arc::clone(&clock)),
             budgets: books.budgets.clone(),
             budgets_wanted: Arc::default(),
             tails: Arc::default(),

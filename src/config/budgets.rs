@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::form::{Form, Named};
+use super::scope::scope;
 use crate::budgets::{
     Action, Budget, BudgetMode, Calendar, InputBound, Period, Raise, RefuseWith, Reserve, Zone,
 };
-use crate::domain::{Facet, Glob, Scope, Timestamp, Usd};
+use crate::domain::{Glob, Scope, Timestamp, Usd};
 use crate::meters::WindowRule;
 
 pub(super) fn budget<F: Form>(form: &mut F, budget: &mut Budget) {
@@ -37,18 +38,6 @@ pub(super) fn window<F: Form>(form: &mut F, rule: &mut WindowRule) {
     form.optional("context_tokens_max", &mut rule.context_tokens_max);
     form.optional("output_tokens_max", &mut rule.output_tokens_max);
     form.optional("image_tokens_max", &mut rule.image_tokens_max);
-}
-
-fn scope<F: Form>(form: &mut F, scope: &mut Scope) {
-    let mut facets = Vec::new();
-    for facet in Facet::EVERY {
-        let known = scope.facets.iter().find(|(known, _)| *known == facet);
-        let mut pattern: Option<Glob> = known.map(|(_, pattern)| pattern.clone());
-        form.optional(facet.word(), &mut pattern);
-        facets.extend(pattern.map(|pattern| (facet, pattern)));
-    }
-    scope.facets = facets;
-    form.list("together", &mut scope.shared);
 }
 
 fn slice<F: Form, T: super::field::Field + Clone>(form: &mut F, key: &str, field: &mut Arc<[T]>) {

@@ -101,6 +101,20 @@ impl Form for Values {
         });
     }
 
+    fn other_tables<T: Named>(
+        &mut self,
+        key: &str,
+        field: &mut Vec<T>,
+        body: impl Fn(&mut Self, &mut T),
+    ) {
+        let names = field.iter().map(|item| item.name().to_owned());
+        self.of_keys.insert(key.to_owned(), names.collect());
+        for item in field {
+            let name = item.name().to_owned();
+            self.table(&name, |values| body(values, item));
+        }
+    }
+
     fn problem(&mut self, _key: &str, _what: &str, _mend: &str) {}
 }
 
@@ -116,6 +130,11 @@ mod tests {
             assert_eq!(changed_keys(&before, &after), expected);
         };
         check("", "", &[]);
+        check(
+            "[limits.a]\nrequests_per_minute = 1",
+            "[limits.a]\nrequests_per_minute = 2",
+            &["limits.a.requests_per_minute"],
+        );
         check("", "[log]\nlevel = \"info\"", &[]);
         check(
             "[admin]\ntoken = \"one\"\n[listener]\nworkers = 1",

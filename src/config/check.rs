@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::alerts;
 use super::field::Field;
+use super::limits;
 use super::problem::Problem;
 use super::settings::Settings;
 use super::{check_login, check_proofs};
@@ -44,6 +45,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         collector_headers,
         alerts::outlets,
         alerts::default_outlets,
+        limits::check,
     ];
     rules.iter().flat_map(|rule| rule(settings)).collect()
 }

@@ -38,6 +38,15 @@ pub(super) trait Form: Sized {
         body: impl Fn(&mut Self, &mut T),
     );
 
+    /// The tables of this table that have no key of their own: each is a named one. `key` is the
+    /// table itself.
+    fn other_tables<T: Named>(
+        &mut self,
+        key: &str,
+        field: &mut Vec<T>,
+        body: impl Fn(&mut Self, &mut T),
+    );
+
     /// Reports what the values of this table do not agree on.
     fn problem(&mut self, key: &str, what: &str, mend: &str);
 }

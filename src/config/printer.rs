@@ -101,5 +101,17 @@ impl Form for Printer {
         });
     }
 
+    fn other_tables<T: Named>(
+        &mut self,
+        _key: &str,
+        field: &mut Vec<T>,
+        body: impl Fn(&mut Self, &mut T),
+    ) {
+        for item in field {
+            let name = item.name().to_owned();
+            self.table(&name, |printer| body(printer, item));
+        }
+    }
+
     fn problem(&mut self, _key: &str, _what: &str, _mend: &str) {}
 }

@@ -168,6 +168,28 @@ impl<'a> Reader<'a> {
         self.table = outer;
     }
 
+    /// Reads tables into named items.
+    fn fill_named<T: Named>(
+        &mut self,
+        tables: Table,
+        field: &mut Vec<T>,
+        body: impl Fn(&mut Self, &mut T),
+    ) {
+        for (name, value) in tables {
+            // Back under its printed name, so that key and path agree.
+            let printed = printed_key(&name);
+            self.table.insert(printed.clone(), value);
+            let table = self.take_table(&printed);
+            let Some(mut item) = T::named(&name) else {
+                let mend = format!("its name must be {}", T::EXPECTED);
+                self.report(&self.path(&printed), "the name does not fit", mend);
+                continue;
+            };
+            self.within_table(&printed, table, |form| body(form, &mut item));
+            field.push(item);
+        }
+    }
+
     fn note_leftovers(&mut self) {
         let leftovers = mem::take(&mut self.table);
         let paths = leftovers.keys().map(|key| self.path(key));
@@ -265,20 +287,18 @@ impl Form for Reader<'_> {
     ) {
         let tables = self.take_table(key);
         self.within_table(key, Table::new(), |form| {
-            for (name, value) in tables {
-                // Back under its printed name, so that key and path agree.
-                let printed = printed_key(&name);
-                form.table.insert(printed.clone(), value);
-                let table = form.take_table(&printed);
-                let Some(mut item) = T::named(&name) else {
-                    let mend = format!("its name must be {}", T::EXPECTED);
-                    form.report(&form.path(&printed), "the name does not fit", mend);
-                    continue;
-                };
-                form.within_table(&printed, table, |form| body(form, &mut item));
-                field.push(item);
-            }
+            form.fill_named(tables, field, body);
         });
+    }
+
+    fn other_tables<T: Named>(
+        &mut self,
+        _key: &str,
+        field: &mut Vec<T>,
+        body: impl Fn(&mut Self, &mut T),
+    ) {
+        let tables = mem::take(&mut self.table);
+        self.fill_named(tables, field, body);
     }
 
     fn problem(&mut self, key: &str, what: &str, mend: &str) {
@@ -343,6 +363,9 @@ mod tests {
                 "upstream.endpoints",
                 "upstream.control_endpoints",
                 "upstream.sts_endpoints",
+                "limits.burndown",
+                "limits.output_max",
+                "limits.account.opus.weights",
                 "prices.models",
                 "admin.login.roles",
                 "telemetry.otlp.headers",

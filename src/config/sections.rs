@@ -9,6 +9,7 @@ use http::HeaderName;
 use super::alerts;
 use super::budgets;
 use super::form::{Form, Named};
+use super::limits;
 use super::proofs;
 use super::proxy_choice::ProxyChoice;
 use super::settings::Settings;
@@ -28,6 +29,7 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.table("keys", |form| keys(form, &mut settings.keys));
     form.table("when", |form| when(form, settings));
     form.table("upstream", |form| upstream(form, &mut settings.upstream));
+    form.table("limits", |form| limits::limits(form, &mut settings.limits));
     form.table("drain", |form| drain(form, &mut settings.drain));
     form.table("ledger", |form| ledger(form, &mut settings.ledger));
     form.table("prices", |form| prices(form, &mut settings.prices));

@@ -1,8 +1,8 @@
 //! The whole configuration, checked: one part per room.
 
 use crate::{
-    admin, alerts, budgets, identity, ledger, meters, pricing, proxy, registry, relay, telemetry,
-    upstream,
+    admin, alerts, budgets, identity, ledger, limits, meters, pricing, proxy, registry, relay,
+    telemetry, upstream,
 };
 
 /// The whole configuration, checked.
@@ -20,6 +20,8 @@ pub struct Settings {
     pub when: proxy::WhenSettings,
     /// `[upstream]`
     pub upstream: upstream::Settings,
+    /// `[limits]`
+    pub limits: limits::Settings,
     /// `[drain]`
     pub drain: relay::DrainSettings,
     /// `[ledger]`

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::downgrade::cheaper;
+use super::limit;
 use super::refusal::{Refusal, RefusalKind};
 use super::service::{Service, settle_unsent};
 use super::settle::Permit;
@@ -16,10 +17,13 @@ use crate::budgets::{Refused, Reservation};
 use crate::domain::Outcome;
 use crate::identity::Grants;
 use crate::ledger::OpenCall;
+use crate::limits::Hold;
 use crate::relay::at_most;
 
 /// What a call holds. Dropped before the call is sent, all of it is given back.
 pub(super) struct Holds {
+    /// Its share of the rate limits, where any applies.
+    pub(super) limits: Option<Hold>,
     /// Its share of the budgets, where any applies.
     pub(super) reservation: Option<Reservation>,
     /// Its place in the settlement queue.
@@ -42,6 +46,9 @@ impl Service {
         asking: &Asking<'_>,
         call: &mut OpenCall,
     ) -> Result<Holds, Refusal> {
+        let limits = limit::take(&self.gates, call, asking.body).inspect_err(|_refused| {
+            self.enter_refused(world, call, Outcome::LimitRefused, asking.begun);
+        })?;
         let reservation = self.reserve_or_downgrade(world, asking, call);
         let reservation = reservation.map_err(|refused| {
             self.enter_refused(world, call, Outcome::BudgetRefused, asking.begun);
@@ -49,6 +56,7 @@ impl Service {
         })?;
         let permit = self.permit(call).await?;
         Ok(Holds {
+            limits,
             reservation,
             permit,
         })

@@ -19,6 +19,7 @@ use crate::aws::{REQUEST_ID, error_class};
 use crate::budgets::Held;
 use crate::domain::{Outcome, Reading, Usage};
 use crate::ledger::{OpenCall, OpenTicket};
+use crate::limits::Hold;
 use crate::meters::{End, Meter};
 use crate::pricing::Catalogue;
 use crate::relay::{Frames, Merged, Next, poll_merged};
@@ -41,6 +42,7 @@ struct Unsettled {
     times: CallTimes,
     begun: Instant,
     ticket: OpenTicket,
+    limits: Option<Hold>,
     permit: Permit,
     mark: OpenMark,
     origin: Option<Box<Origin>>,
@@ -53,6 +55,7 @@ pub(super) struct Admitted {
     pub(super) meter: Meter,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) ticket: OpenTicket,
+    pub(super) limits: Option<Hold>,
     pub(super) permit: Permit,
     pub(super) mark: OpenMark,
     pub(super) origin: Option<Box<Origin>>,
@@ -68,6 +71,7 @@ impl Live {
             meter,
             catalogue,
             ticket,
+            mut limits,
             permit,
             mark,
             origin,
@@ -75,6 +79,9 @@ impl Live {
             overhead,
             held,
         } = admitted;
+        if let Some(limits) = &mut limits {
+            limits.sent();
+        }
         let times = CallTimes {
             admission: overhead,
             ..CallTimes::default()
@@ -87,6 +94,7 @@ impl Live {
             times,
             begun,
             ticket,
+            limits,
             permit,
             mark,
             origin,
@@ -276,6 +284,7 @@ impl Unsettled {
             mut times,
             begun,
             ticket,
+            limits,
             permit,
             mark,
             origin,
@@ -286,6 +295,9 @@ impl Unsettled {
         drop(mark);
         let nothing = || Reading::reported(Usage::none(), "");
         let reading = end.map_or_else(nothing, |end| meter.finish(end));
+        if let Some(limits) = limits {
+            limits.settle(&reading);
+        }
         permit.send(Settlement {
             call,
             ticket: Some(ticket),

@@ -11,6 +11,7 @@ mod drain;
 mod holds;
 mod jobs;
 mod judge;
+mod limit;
 mod live;
 mod me;
 mod metadata;

@@ -5,9 +5,10 @@
 //! says that it may have.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::aws::error_response;
 use crate::domain::{CallId, TenantId};
@@ -143,6 +144,16 @@ refusals! {
         "Wait until the budget is whole again, ask for less (`max_tokens`), or ask the budget's owner.",
     BudgetDenied => "budget_denied" 403 "AccessDeniedException" false
         "Wait until the budget is whole again, ask for less (`max_tokens`), or ask the budget's owner.",
+    RateLimited => "rate_limited" 429 "ThrottlingException" true
+        "Wait as the retry headers say; or ask the limit's owner for more `requests_per_minute`.",
+    TokensLimited => "tokens_limited" 429 "ThrottlingException" true
+        "Wait as the retry headers say, set `max_tokens` no larger than needed, or ask the limit's owner.",
+    ConcurrencyLimited => "concurrency_limited" 429 "ThrottlingException" true
+        "Wait until another call ends, or ask the limit's owner for more `concurrent_calls`.",
+    AccountQuota => "account_quota" 429 "ThrottlingException" true
+        "Wait as the retry headers say: the account's Bedrock quota is shared fairly between all tenants.",
+    NeverFits => "limit_never_fits" 400 "ValidationException" false
+        "Send a smaller request or a smaller `max_tokens`: this one alone is above the limit.",
     CallUnknown => "call_unknown" 404 "ResourceNotFoundException" false
         "Check the id (header `x-bedrock-meter-call-id`), and who asks: only a tenant's own calls that have ended are shown.",
     LedgerUnreadable => "ledger_unreadable" 503 "ServiceUnavailableException" true
@@ -180,6 +191,8 @@ pub struct Refusal {
     pub tenant: Option<TenantId>,
     /// What the operator learns beyond the kind, and the caller does not: for log and metric.
     pub reason: Option<&'static str>,
+    /// When the call would fit, for clients that wait and try again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -190,6 +203,7 @@ impl Refusal {
             detail: detail.into(),
             tenant: None,
             reason: None,
+            retry_after: None,
         }
     }
 
@@ -219,8 +233,19 @@ impl Refusal {
         }
         let retry = if row.retried { "true" } else { "false" };
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
+        if let Some(wait) = self.retry_after {
+            insert_hints(headers, wait);
+        }
         response
     }
+}
+
+/// The same time in each header that some SDK reads (bedrock.md 7.3).
+fn insert_hints(headers: &mut HeaderMap, wait: Duration) {
+    let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    headers.insert(AMZ_RETRY_AFTER, ms.into());
+    headers.insert(RETRY_AFTER_MS, ms.into());
+    headers.insert(header::RETRY_AFTER, ms.div_ceil(1_000).into());
 }
 
 impl From<&RoutingError> for Refusal {
@@ -346,6 +371,10 @@ pub fn refusals_markdown() -> String {
 const SPEAKER: &str = "bedrock-meter:";
 /// Overrides the retry rules of the Anthropic and OpenAI SDKs.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// Milliseconds, for the AWS SDKs.
+const AMZ_RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
+/// Milliseconds, for the Anthropic and OpenAI SDKs.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 #[cfg(test)]
 mod tests {
@@ -370,6 +399,19 @@ mod tests {
             message.starts_with("bedrock-meter: region mars-1"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_refusal_says_in_three_headers_when_to_come_back() {
+        let mut refusal = Refusal::new(RefusalKind::RateLimited, "limit x is used up");
+        refusal.retry_after = Some(Duration::from_millis(1_001));
+        let response = refusal.respond(CallId::from_bytes([7; 16]));
+        assert_eq!(response.status(), 429);
+        let header = |name: &str| response.headers()[name].to_str().unwrap();
+        assert_eq!(header("x-amz-retry-after"), "1001");
+        assert_eq!(header("retry-after-ms"), "1001");
+        assert_eq!(header("retry-after"), "2");
+        assert_eq!(header("x-amzn-errortype"), "ThrottlingException");
     }
 
     #[test]

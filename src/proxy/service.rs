@@ -119,7 +119,9 @@ impl Service {
         let kind = refusal.kind.row().name;
         let reason = refusal.reason.unwrap_or(kind);
         self.gates.metrics.refused(refusal.tenant.as_ref(), reason);
-        tracing::info!(event = "refused", %call_id, kind, reason, "call refused");
+        let wait = refusal.retry_after.map(|wait| wait.as_millis());
+        let retry_after_ms = wait.and_then(|wait| u64::try_from(wait).ok());
+        tracing::info!(event = "refused", %call_id, kind, reason, retry_after_ms, "call refused");
         refusal.respond(call_id)
     }
 
@@ -185,7 +187,6 @@ impl Service {
         };
         self.judge(&world, &principal, &head, &called).await?;
         let ownership = Ownership::of_call(gates, &world, &principal, operation, head.now);
-        let client = head.client;
         let role = role_of(&world, &principal)?;
         let grants = principal.grants.clone();
         let call = open_call(
@@ -202,7 +203,7 @@ impl Service {
         let judged = Judged {
             call,
             grants: &grants,
-            client,
+            client: head.client,
             role,
             method,
             headers,
@@ -337,6 +338,7 @@ impl Service {
             begun,
         } = admission;
         let Holds {
+            limits,
             reservation,
             permit,
         } = holds;
@@ -394,6 +396,7 @@ impl Service {
                 meter,
                 catalogue,
                 ticket,
+                limits,
                 permit,
                 mark,
                 origin,

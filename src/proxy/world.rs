@@ -18,6 +18,7 @@ use crate::budgets::Budgets;
 use crate::domain::Clock;
 use crate::identity::{Certificates, Identity, Issuers, Replays};
 use crate::ledger::{OpenCalls, Settings as LedgerSettings, SpillState};
+use crate::limits::Limits;
 use crate::meters::{Tails, Windows};
 use crate::pricing::Catalogue;
 use crate::registry::Callers;
@@ -62,6 +63,8 @@ pub struct Gates {
     pub jobs: Arc<Jobs>,
     /// The signatures that were taken, where each may be taken only once.
     pub replays: Replays,
+    /// What may come how fast. A reload changes them for new calls.
+    pub limits: Limits,
     /// Limits on request bodies.
     pub bodies: GatherLimits,
     /// What may be spent.

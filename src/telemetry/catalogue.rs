@@ -164,6 +164,12 @@ catalogue! {
         "Notices that an outlet did not take for as long as they are tried; `bedrock-meter alerts log` shows them.";
     ALERTS_PENDING = Gauge "alerts_pending" ("notices") []
         "Deliveries of notices that are not done, those that wait for another attempt included.";
+    LIMIT_REFUSED = Counter "limit_refused_total" ("calls") [limit, mode]
+        "Calls that found no room in a limit: refused (enforce), or passed and counted (observe). Quotas of the account begin with `account.`.";
+    LIMIT_USE = Gauge "limit_use_ratio" ("ratio") [limit, kind]
+        "How much of a limit its fullest counter has taken: requests, tokens with reservations, open calls.";
+    LIMIT_COUNTERS = Gauge "limit_counters" ("counters") [limit]
+        "Counters of a limit that hold something; of a quota of the account, the tenants that share it now.";
     LEDGER_ENTRIES = Counter "ledger_entries_total" ("entries") []
         "Entries committed to the ledger by this process.";
     LEDGER_QUEUE = Gauge "ledger_queue_depth" ("entries") []

@@ -49,6 +49,7 @@ pub struct Metrics {
     role_assumptions: IntCounterVec,
     /// Without labels; its one series begins with the first role.
     role_sessions: IntGaugeVec,
+    limit_refused: IntCounterVec,
     spans_dropped: IntCounterVec,
     collector_failed: IntCounterVec,
     access_log_dropped: IntCounterVec,
@@ -92,6 +93,7 @@ impl Metrics {
             config_waiting: maker.gauges(define::CONFIG_WAITING)?,
             role_assumptions: maker.counters(define::ROLE_ASSUMPTIONS)?,
             role_sessions: maker.gauges(define::ROLE_SESSIONS)?,
+            limit_refused: maker.counters(define::LIMIT_REFUSED)?,
             spans_dropped: maker.counters(define::OTLP_DROPPED)?,
             collector_failed: maker.counters(define::OTLP_FAILED)?,
             access_log_dropped: maker.counters(define::ACCESS_LOG_DROPPED)?,
@@ -193,6 +195,11 @@ impl Metrics {
     pub fn role_sessions(&self, sessions: usize) {
         let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
         set(&self.role_sessions, sessions);
+    }
+
+    /// Counts a call that found no room in a configured limit.
+    pub fn limit_refused(&self, limit: &str, mode: &'static str) {
+        self.limit_refused.with_label_values(&[limit, mode]).inc();
     }
 
     /// Counts spans that the collector did not get.

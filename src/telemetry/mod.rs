@@ -32,7 +32,7 @@ pub use labels::KnownNames;
 pub use ledger_sums::{LedgerFamily, LedgerSum};
 pub use logging::install_log;
 pub use metrics::{Held, Metrics};
-pub use observed::{Observed, PeriodCost, PeriodKind};
+pub use observed::{LimitStanding, Observed, PeriodCost, PeriodKind};
 pub use origin::{Origin, TraceParent};
 pub use otlp::{Resource, traces_request};
 pub use settings::{CollectorUrl, LogFormat, LogLevel, OtlpSettings, Settings};

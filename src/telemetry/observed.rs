@@ -43,6 +43,19 @@ pub struct PeriodCost {
     pub amount: Usd,
 }
 
+/// How much of a limit is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitStanding {
+    /// The configured name.
+    pub limit: Arc<str>,
+    /// Of what, such as `tokens`.
+    pub kind: &'static str,
+    /// The fullest counter, in thousandths.
+    pub fullest_permille: u64,
+    /// How many counters hold something.
+    pub counters: usize,
+}
+
 /// What was read for one scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -52,6 +65,8 @@ pub struct Observed {
     pub models_first_seen: Vec<(Arc<str>, Timestamp)>,
     /// What these costs are made of; empty until the ledger was read.
     pub ledger_sums: Arc<[LedgerSum]>,
+    /// The limits; no more of them than are configured.
+    pub limits: Vec<LimitStanding>,
     /// Age of the oldest call that is not settled; zero when none is open.
     pub oldest_open_call: Option<Duration>,
     /// Settled calls that wait for their commit.
@@ -86,6 +101,11 @@ pub(super) fn families(
             define::MODEL_FIRST_SEEN,
             observed.models_first_seen.iter().map(first_seen).collect(),
         ),
+        family(
+            define::LIMIT_USE,
+            observed.limits.iter().map(limit_use).collect(),
+        ),
+        family(define::LIMIT_COUNTERS, limit_counters(&observed.limits)),
         single(define::OLDEST_OPEN, seconds(observed.oldest_open_call)),
         single(define::LEDGER_QUEUE, observed.ledger_queue_depth.map(count)),
         single(define::SPILL_ENTRIES, observed.spill_entries.map(count)),
@@ -119,6 +139,28 @@ fn period_cost(row: (&(Arc<str>, Arc<str>, PeriodKind), &Usd)) -> Metric {
 fn first_seen((model, first): &(Arc<str>, Timestamp)) -> Metric {
     let seconds = first.unix_ms().div_euclid(1000) as f64;
     gauge(define::MODEL_FIRST_SEEN, &[model], seconds)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "thousandths of a limit are far below 2^53"
+)]
+fn limit_use(limit: &LimitStanding) -> Metric {
+    let ratio = limit.fullest_permille as f64 / 1_000.0;
+    gauge(define::LIMIT_USE, &[&limit.limit, limit.kind], ratio)
+}
+
+/// One for each limit, whatever number of kinds it has.
+fn limit_counters(limits: &[LimitStanding]) -> Vec<Metric> {
+    let by_name: BTreeMap<_, _> = limits
+        .iter()
+        .map(|limit| (&limit.limit, limit.counters))
+        .collect();
+    let number = |(name, counters): (&Arc<str>, usize)| {
+        let counters = u64::try_from(counters).unwrap_or(u64::MAX);
+        gauge(define::LIMIT_COUNTERS, &[name], count(counters))
+    };
+    by_name.into_iter().map(number).collect()
 }
 
 fn single(metric: Definition, value: Option<f64>) -> Option<MetricFamily> {

@@ -63,6 +63,7 @@ const SETTINGS: Imports = only(&[
     "meters",
     "relay",
     "ledger",
+    "limits",
     "upstream",
     "alerts",
     "proxy",
@@ -70,7 +71,7 @@ const SETTINGS: Imports = only(&[
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 22] = [
+const ROOMS: [Room; 23] = [
     Room::new(
         0,
         "domain",
@@ -142,6 +143,12 @@ const ROOMS: [Room; 22] = [
         "ledger",
         only(&["domain", "telemetry"]),
         "open calls, entries, sums",
+    ),
+    Room::new(
+        2,
+        "limits",
+        only(&["domain"]),
+        "how fast calls and tokens may come; the account's quota, shared",
     ),
     Room::new(
         2,

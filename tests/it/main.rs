@@ -24,6 +24,7 @@ mod left_out;
 mod limits;
 mod quote;
 mod quote_oracle;
+mod rate_limits;
 mod reload;
 mod resumption;
 mod roles;

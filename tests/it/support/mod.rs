@@ -13,7 +13,7 @@ mod upstream;
 mod witness;
 
 pub(crate) use certificate::{Authority, Certificate};
-pub(crate) use client::{Client, Request, Stream};
+pub(crate) use client::{Answer, Client, Request, Stream};
 pub(crate) use frames::{Frame, Http2, head, setting};
 pub(crate) use http2::Http2Call;
 pub(crate) use proxy::{Entry, Proxy, endpoint};
