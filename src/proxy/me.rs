@@ -3,6 +3,8 @@
 //! Whoever may call may ask. Nothing of another tenant is in an answer, and another's call is as
 //! unknown as one that does not exist.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::{HeaderMap, Response, Uri};
@@ -13,11 +15,12 @@ use super::own::json_answer;
 use super::refusal::{Refusal, RefusalKind};
 use super::service::Service;
 use crate::budgets::Asker;
-use crate::domain::{BasePath, CallId, Subject};
+use crate::domain::{BasePath, CallId, Keyword as _, Subject};
 use crate::identity::{
     Claims, Head, IdentityError, Means, Peer, Principal, client_address, shown_token,
 };
 use crate::ledger::{LedgerError, LedgerReader, StoredCall};
+use crate::limits::LimitSettings;
 
 /// Who asks.
 struct Asking {
@@ -39,15 +42,16 @@ impl Service {
         let asking = self.asking(peer, uri, headers).await?;
         let principal = &asking.principal;
         let now = self.gates.clock.now();
+        let subject = Subject {
+            tenant: &principal.tenant,
+            application: principal.application.as_str(),
+            model: None,
+            key: asking.key.as_deref(),
+            user: principal.user.as_deref(),
+            session: principal.session.as_deref(),
+        };
         let asker = Asker {
-            subject: Subject {
-                tenant: &principal.tenant,
-                application: principal.application.as_str(),
-                model: None,
-                key: asking.key.as_deref(),
-                user: principal.user.as_deref(),
-                session: principal.session.as_deref(),
-            },
+            subject,
             application_is_proven: asking.application_is_proven,
             user_is_proven: asking.user_is_proven,
         };
@@ -60,6 +64,7 @@ impl Service {
             "key": asking.key,
             "proven_by": principal.proven_by.map(Means::name),
             "budgets": self.gates.budgets.met_by(&asker, now),
+            "limits": self.gates.limits.met_by(&subject).iter().map(limit_json).collect::<Vec<_>>(),
         });
         Ok(json_answer(body.to_string()))
     }
@@ -147,6 +152,21 @@ impl Service {
             user_is_proven,
         })
     }
+}
+
+/// A limit as configured; how much of it is taken changes by the second.
+fn limit_json(limit: &LimitSettings) -> serde_json::Value {
+    let facets = limit.scope.facets.iter();
+    let facets = facets.map(|(facet, pattern)| (facet.word(), pattern.as_str()));
+    json!({
+        "limit": limit.name,
+        "scope": facets.collect::<BTreeMap<_, _>>(),
+        "requests_per_minute": limit.requests_per_minute,
+        "tokens_per_minute": limit.tokens_per_minute,
+        "concurrent_calls": limit.concurrent_calls,
+        "mode": limit.mode.name(),
+        "owner": limit.owner,
+    })
 }
 
 /// People of the same tenant are others too.

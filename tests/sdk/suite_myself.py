@@ -14,6 +14,8 @@ from harness import MODEL, Workspace, run
 BODY = json.dumps({"messages": clients.CONVERSE}).encode()
 ME = "/bedrock-meter/v1/me"
 BUDGETS = {
+    "limits__everybody": {"requests_per_minute": 100000},
+    "limits__of-sales": {"tenant": "sales", "concurrent_calls": 500, "owner": "ops"},
     "budgets__all": {"limit_usd": "1000"},
     "budgets__everybodys-models": {"limit_usd": "500", "model": "*"},
     "budgets__keys": {"limit_usd": "30", "tenant": "*", "key": "*", "action": "block"},
@@ -79,6 +81,8 @@ class Myself(unittest.TestCase):
                 if tenant == "sales":
                     expected["sales", "tenant=sales"] = own
                 self.assertEqual(expected, {k: v if v is None else Decimal(v) for k, v in spent.items()})
+                limits = {one["limit"]: one["concurrent_calls"] for one in said["limits"]}
+                self.assertEqual({"everybody": None} | ({"of-sales": 500} if tenant == "sales" else {}), limits)
                 [team] = [one for one in said["budgets"] if one["budget"] == "teams"]
                 self.assertEqual(("block", "enforce", [50, 90], "finops@example.org", "20", "0"), tuple(
                     team[name] for name in ("action", "mode", "thresholds", "owner", "limit_usd", "held_usd")))
