@@ -50,7 +50,7 @@ action = "block"
 [budgets.makers]
 tenant = "search"
 model = "anthropic.*"
-together = ["model"]
+shared = ["model"]
 limit_usd = "40"
 period = "week"
 action = "downgrade"
@@ -85,7 +85,7 @@ action = "block"
 BUDGETS = [  # in the order of their names
     dict(name="agents", scope={"tenant": "research", "session": "*"}, limit="3.25", period=24 * 60),
     dict(name="everybody", scope={}, limit="1150", period="quarter", fiscal=2),
-    dict(name="makers", scope={"tenant": "search", "model": "anthropic.*"}, together=["model"], limit="40", period="week"),
+    dict(name="makers", scope={"tenant": "search", "model": "anthropic.*"}, shared=["model"], limit="40", period="week"),
     dict(name="people", scope={"user": "*"}, limit="9.25", period="day", zone="America/New_York"),
     dict(name="sales", scope={"tenant": "sales", "application": "crm*"}, limit="30", period="month",
          zone="America/New_York", raises=[("20", "2026-10-28T00:00:00+00:00", "2026-10-31T12:00:00+00:00")]),
@@ -205,7 +205,7 @@ def subject(budget, row):
             return None
         if not (value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern):
             return None
-        parts.append(f"{facet}={pattern if facet in budget.get('together', []) else value}")
+        parts.append(f"{facet}={pattern if facet in budget.get('shared', []) else value}")
     return " ".join(parts)
 
 

@@ -80,7 +80,7 @@ pub struct BudgetDocument {
     /// Whom it is for: a pattern for each facet that is named.
     pub scope: BTreeMap<String, String>,
     /// The facets whose star makes one counter.
-    pub together: Vec<String>,
+    pub shared: Vec<String>,
     /// What may be spent in one period, without raises.
     pub limit_usd: String,
     /// The period.
@@ -158,7 +158,7 @@ impl From<&Budget> for BudgetDocument {
         Self {
             name: name.to_string(),
             scope: facets.collect(),
-            together: shared.collect(),
+            shared: shared.collect(),
             limit_usd: limit.to_string(),
             period: calendar.period.to_string(),
             time_zone: calendar.zone.to_string(),

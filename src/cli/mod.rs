@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod keys;
+mod ledger;
 mod output;
 mod prices;
 mod report;
@@ -44,6 +45,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
+    Ledger(ledger::LedgerArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -63,6 +65,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Ledger(args) => ledger::run(&args),
     };
     done.unwrap_or_else(|cause| {
         output::complain(&cause);

@@ -38,6 +38,12 @@ pub(super) fn say(text: &str) {
     eprintln!("{text}");
 }
 
+/// Draws the current line of standard error anew. Only for a terminal.
+#[expect(clippy::print_stderr, reason = "what a running command tells people")]
+pub(super) fn redraw(text: &str) {
+    eprint!("\r\x1b[K{text}");
+}
+
 /// How far a long command is: one line on standard error that is written over, and nothing where
 /// that is no terminal.
 #[derive(Debug)]
@@ -70,8 +76,7 @@ impl Progress {
             self.shown = Some(percent);
             let done = usize::try_from(percent.div_euclid(5)).unwrap_or(0);
             let bar = "#".repeat(done);
-            // Where it cannot be shown, the command goes on.
-            let _ok = write!(io::stderr(), "\r{} [{bar:<20}] {percent:>3} %", self.word);
+            redraw(&format!("{} [{bar:<20}] {percent:>3} %", self.word));
         }
     }
 }
@@ -79,7 +84,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown.is_some_and(|percent| percent >= 0) {
-            let _ok = write!(io::stderr(), "\r\x1b[K");
+            redraw("");
         }
     }
 }

@@ -107,7 +107,7 @@ fn agree<F: Form>(form: &mut F, budget: &Budget) {
         if !named {
             let what = format!("{} is not named", facet.word());
             form.problem(
-                "together",
+                "shared",
                 &what,
                 "name it with a pattern, or remove it here",
             );

@@ -91,6 +91,30 @@ pub enum LedgerError {
         kept_from: Timestamp,
     },
 
+    /// A restore would lose calls. Nothing was changed. Mend: take a newer backup, or give --force;
+    /// the database is then kept beside the restored one.
+    #[error(
+        "{path} {lost}: take a newer backup, or give --force (the database is kept beside the \
+         restored one)",
+        path = path.display()
+    )]
+    NewerLedger {
+        /// The database.
+        path: PathBuf,
+        /// What of it would be lost.
+        lost: String,
+    },
+
+    /// A copy is not a whole database. Nothing was changed. Mend: make it again; when it happens
+    /// again, the disk or the source is damaged (`bedrock-meter ledger verify`).
+    #[error("{path} is not whole: {found}", path = path.display())]
+    NotWhole {
+        /// The copy.
+        path: PathBuf,
+        /// What SQLite found.
+        found: String,
+    },
+
     /// There is no ledger in that directory. Mend: name the directory that `serve` writes.
     #[error(
         "there is no ledger in {directory}: name the directory that `bedrock-meter serve` writes \

@@ -10,6 +10,7 @@
 //! This room knows nothing of HTTP, prices or meters, and stores no text of prompts or answers.
 
 mod amounts;
+mod backup;
 mod breakdown;
 #[cfg(test)]
 mod breakdown_tests;
@@ -49,12 +50,14 @@ mod store;
 mod store_thread;
 mod stored_call;
 mod totals;
+mod verify;
 mod waste;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use amounts::LedgerAmount;
+pub use backup::{Copied, Progress, back_up, restore};
 pub use breakdown::Breakdown;
 pub use error::LedgerError;
 pub use inspect::{Condition, inspect};
@@ -67,6 +70,7 @@ pub use period::{Period, Span};
 pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};
 pub use replay::{Replayed, replay};
+pub use schema::sql_schema;
 pub use settings::{Durability, KeepEntries, Settings};
 pub use spill::{Batch, Spill};
 pub use spill_state::SpillState;
@@ -76,6 +80,7 @@ pub use stored_call::{
     StoredUsage,
 };
 pub use totals::{PeriodTotal, PeriodTotals, Totals};
+pub use verify::{Verified, verify};
 
 /// How often the writer asks the disk to keep what was written, under default durability.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);

@@ -50,10 +50,15 @@ pub(super) fn summary(
     span: Span,
 ) -> Result<Summary, LedgerError> {
     let failed = || LedgerError::sqlite("sum up calls");
-    let kept_from = kept_from(connection).map_err(failed())?;
+    let rolled_up = has_rollups(connection).map_err(failed())?;
+    let (kept_from, parts) = if rolled_up {
+        (kept_from(connection).map_err(failed())?, parts(span))
+    } else {
+        (None, vec![(Table::Entries, span)])
+    };
     let mut groups: HashMap<Vec<Option<String>>, Sums> = HashMap::new();
     let mut catalogues = BTreeSet::new();
-    for (table, part) in parts(span) {
+    for (table, part) in parts {
         if table == Table::Entries && kept_from.is_some_and(|kept| part.from < kept) {
             refuse_if_any(connection, part, kept_from)?;
         }
@@ -69,6 +74,13 @@ pub(super) fn summary(
         groups: groups.map(|(key, sums)| Group { key, sums }).collect(),
         catalogues: catalogues.into_iter().collect(),
     })
+}
+
+/// A backup that an older program made has none.
+pub(super) fn has_rollups(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let any = "SELECT 1 FROM sqlite_schema WHERE name = 'retention'";
+    let found = connection.query_row(any, (), |_row| Ok(()));
+    Ok(found.optional()?.is_some())
 }
 
 /// The parts of a span, none of them empty.

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use rusqlite::{Transaction, params};
 
 use super::row;
-use crate::domain::{Dimension, Entry, Usd};
+use crate::domain::{Dimension, Entry};
 
 /// What a batch adds to the sums. Only entries that are new to the ledger belong here.
 #[derive(Debug, Default)]
@@ -41,14 +41,17 @@ struct Key<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Added {
     calls: u64,
-    cost: Usd,
+    /// The two columns of amounts, each summed by itself: so the sums are those of SQL.
+    micro: i64,
+    femto: i64,
     tokens: [u64; 6],
 }
 
 impl Added {
     fn add(&mut self, other: &Self) {
         self.calls = self.calls.saturating_add(other.calls);
-        self.cost = self.cost.saturating_add(other.cost);
+        self.micro = self.micro.saturating_add(other.micro);
+        self.femto = self.femto.saturating_add(other.femto);
         for (mine, others) in self.tokens.iter_mut().zip(other.tokens) {
             *mine = mine.saturating_add(others);
         }
@@ -76,9 +79,11 @@ impl<'a> Rollup<'a> {
             catalogue: &entry.catalogue,
         };
         let quantity = |dimension: Dimension| entry.reading.usage.get(&dimension).unwrap_or(0);
+        let (micro, femto) = cost.unwrap_or_default();
         let added = Added {
             calls: 1,
-            cost: cost.unwrap_or_default(),
+            micro,
+            femto,
             tokens: super::Sums::TOKENS.map(quantity),
         };
         self.hours.entry(key).or_default().add(&added);
@@ -106,9 +111,8 @@ fn upsert(
 ) -> Result<(), rusqlite::Error> {
     let mut statement = transaction.prepare(sql)?;
     for (key, added) in rows {
-        // Two columns hold every sum of amounts that two columns hold.
-        let (micro, femto) = added.cost.split_micro().unwrap_or((i64::MAX, 0));
-        let [input, output, cached, five, thirty, hour] = added.tokens.map(row::integer);
+        let tokens = added.tokens.map(row::integer);
+        let [input, output, cache_read, written_5m, long_30m, long_1h] = tokens;
         statement.execute(params![
             key.begins_at,
             key.tenant,
@@ -122,14 +126,14 @@ fn upsert(
             key.price_status,
             key.catalogue,
             row::integer(added.calls),
-            micro,
-            femto,
+            added.micro,
+            added.femto,
             input,
             output,
-            cached,
-            five,
-            thirty,
-            hour,
+            cache_read,
+            written_5m,
+            long_30m,
+            long_1h,
         ])?;
     }
     Ok(())
@@ -231,6 +235,46 @@ macro_rules! rollup_table {
         )
     };
 }
+
+/// How many hours or days have other sums in one query than in the other, from an instant on.
+macro_rules! recount {
+    ($kept:expr, $counted:expr) => {
+        concat!(
+            "SELECT count(DISTINCT begins_at) FROM (
+                SELECT * FROM (",
+            $kept,
+            " EXCEPT ",
+            $counted,
+            ")
+                UNION ALL
+                SELECT * FROM (",
+            $counted,
+            " EXCEPT ",
+            $kept,
+            "))"
+        )
+    };
+}
+
+/// Hours against the entries.
+pub(super) const RECOUNT_HOURS: &str = recount!(
+    "SELECT * FROM rollup_hours WHERE begins_at >= ?1",
+    concat!(
+        rollup_of_entries!("3600000"),
+        " WHERE opened_at >= ?1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+    )
+);
+
+/// Days against the hours, which are kept for ever as well.
+pub(super) const RECOUNT_DAYS: &str = recount!(
+    "SELECT * FROM rollup_days WHERE begins_at >= ?1",
+    "SELECT begins_at - ((begins_at % 86400000) + 86400000) % 86400000, tenant, application, model,
+        operation, region, tier, outcome, usage_source, price_status, catalogue, sum(calls),
+        sum(cost_microusd), sum(cost_femtousd), sum(input_tokens), sum(output_tokens),
+        sum(cache_read_tokens), sum(cache_write_5m_tokens), sum(cache_write_30m_tokens),
+        sum(cache_write_1h_tokens)
+    FROM rollup_hours WHERE begins_at >= ?1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+);
 
 /// The tables, filled from the entries that are there.
 pub(super) const MIGRATION: &str = concat!(

@@ -183,13 +183,14 @@ fn units(usage: &Usage) -> Option<String> {
 }
 
 /// The price status and the cost as the row has them: what two columns cannot hold is unpriced.
-pub(super) fn stored_price(charge: &Charge) -> (&'static str, Option<Usd>) {
-    match charge.total {
-        Some(total) if total.split_micro().is_none() => (
-            PriceStatus::Unpriced(UnpricedReason::OutOfRange).name(),
-            None,
-        ),
-        total => (charge.status.name(), total),
+pub(super) fn stored_price(charge: &Charge) -> (&'static str, Option<(i64, i64)>) {
+    match charge.total.map(Usd::split_micro) {
+        Some(None) => {
+            let status = PriceStatus::Unpriced(UnpricedReason::OutOfRange);
+            (status.name(), None)
+        }
+        Some(cost) => (charge.status.name(), cost),
+        None => (charge.status.name(), None),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{LedgerError, rollup};
 /// When the file has a newer schema than this program knows, or SQLite refuses.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
     let found = version(connection)?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = newest();
     if found > known {
         let path = path.to_owned();
         return Err(LedgerError::NewerSchema { path, found, known });
@@ -24,6 +24,31 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Le
         apply(connection, version, sql).map_err(LedgerError::sqlite("migrate the schema"))?;
     }
     Ok(())
+}
+
+/// The newest version that this program knows.
+pub(super) fn newest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// The schema as SQL, for people.
+///
+/// # Errors
+/// When SQLite refuses, which it has no reason to.
+pub fn sql_schema() -> Result<String, LedgerError> {
+    let failed = || LedgerError::sqlite("print the schema");
+    let mut connection = Connection::open_in_memory().map_err(failed())?;
+    migrate(&mut connection, Path::new("memory"))?;
+    let read = || {
+        let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid";
+        let mut statement = connection.prepare(sql)?;
+        let texts = statement.query_map((), |row| row.get::<_, String>(0))?;
+        texts.collect::<Result<Vec<_>, rusqlite::Error>>()
+    };
+    let texts = read().map_err(failed())?;
+    let statements = texts.into_iter().map(|text| text + ";\n\n");
+    let version = newest();
+    Ok(format!("-- Schema version {version}.\n\n") + &statements.collect::<String>())
 }
 
 /// The version of the schema in the file; 0 for a new one.
@@ -185,6 +210,19 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn the_printed_schema_makes_the_same_tables() {
+        let printed = Connection::open_in_memory().unwrap();
+        printed.execute_batch(&sql_schema().unwrap()).unwrap();
+        let names = |connection: &Connection| {
+            let sql = "SELECT type || ' ' || name FROM sqlite_schema ORDER BY 1";
+            let mut statement = connection.prepare(sql).unwrap();
+            let names = statement.query_map((), |row| row.get::<_, String>(0));
+            names.unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&printed), names(&migrated()));
     }
 
     const DOCUMENT: &str = include_str!("../../docs/ledger.md");

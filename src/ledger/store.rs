@@ -180,7 +180,7 @@ fn write_ahead_log(path: &Path) -> PathBuf {
 }
 
 /// Takes the lock of the directory and writes into it who holds it.
-fn lock(settings: &Settings) -> Result<File, LedgerError> {
+pub(super) fn lock(settings: &Settings) -> Result<File, LedgerError> {
     let path = settings.lock_file();
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);

@@ -1,6 +1,6 @@
 //! `scripts/bench`: what the proxy costs, as ratios to a bare hyper pass-through and to nginx that
 //! are measured in the same minutes. One program with several parts, so that it is linked once.
-//! But for `callers` and `budgets` it knows nothing of the library: the proxy under test is a process like the
+//! But for `callers`, `budgets` and `ledger` it knows nothing of the library: the proxy under test is a process like the
 //! others.
 #![expect(
     clippy::indexing_slicing,
@@ -16,6 +16,7 @@ mod budgets;
 mod callers;
 mod client;
 mod frames;
+mod ledger;
 mod load;
 mod passthrough;
 mod process;
@@ -50,6 +51,8 @@ enum Part {
     Callers(callers::Options),
     /// What a reservation costs.
     Budgets(budgets::Options),
+    /// The ledger by itself.
+    Ledger(ledger::Options),
     /// The whole measurement.
     Run(run::Options),
 }
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<()> {
             Part::Load(options) => load::run(options).await,
             Part::Callers(options) => callers::run(&options),
             Part::Budgets(options) => budgets::run(&options),
+            Part::Ledger(options) => ledger::run(&options),
             Part::Run(options) => run::run(options).await,
         }
     })

@@ -1,0 +1,260 @@
+//! `bedrock-meter ledger`: copies of the ledger, and whether it is sound.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::output::{printing, redraw, say};
+use crate::domain::{Clock as _, SystemClock};
+use crate::ledger::{self, Copied, Settings, Verified};
+
+/// Copies of the ledger, whether it is sound, and its schema
+#[derive(Debug, Args)]
+#[command(after_help = "Example: bedrock-meter ledger backup /backup/ledger-2026-11-26.sqlite3")]
+pub(super) struct LedgerArgs {
+    #[command(subcommand)]
+    command: LedgerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
+    Verify(VerifyArgs),
+    SqlSchema,
+}
+
+/// Copies the database into a new file and checks the copy
+///
+/// The server may be running: the copy has what was settled when it began.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: bedrock-meter ledger backup /backup/ledger-2026-11-26.sqlite3")]
+struct BackupArgs {
+    /// The file to write; it must not exist
+    to: PathBuf,
+    /// The directory of the ledger
+    #[arg(long, value_name = "DIR", default_value_os_t = Settings::default().directory)]
+    ledger: PathBuf,
+}
+
+/// Puts a backup in the place of the database; the server must be stopped
+///
+/// The database that was there is kept beside it. What waits in spill/ and open-calls/ comes into
+/// the restored one at the next start.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: bedrock-meter ledger restore /backup/ledger-2026-11-26.sqlite3")]
+struct RestoreArgs {
+    /// The backup
+    from: PathBuf,
+    /// The directory of the ledger
+    #[arg(long, value_name = "DIR", default_value_os_t = Settings::default().directory)]
+    ledger: PathBuf,
+    /// Also in the place of a database with calls that the backup lacks
+    #[arg(long)]
+    force: bool,
+}
+
+/// Looks whether the ledger is sound: the file, its sums, and what waits beside it
+///
+/// Reads every entry. The server may be running. Exit code 1 when something is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: bedrock-meter ledger verify")]
+struct VerifyArgs {
+    /// The directory of the ledger
+    #[arg(long, value_name = "DIR", default_value_os_t = Settings::default().directory)]
+    ledger: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What the command says; nothing is changed then.
+pub(super) fn run(args: &LedgerArgs) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        LedgerCommand::Backup(args) => backup(args),
+        LedgerCommand::Restore(args) => restore(args),
+        LedgerCommand::Verify(args) => verify(args),
+        LedgerCommand::SqlSchema => schema(),
+    }
+}
+
+fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings::in_directory(&args.ledger);
+    let mut bar = Bar::of("copied");
+    let now = SystemClock.now();
+    let copied = ledger::back_up(&settings, &args.to, now, &mut |done, all| {
+        bar.draw(done, all);
+    })?;
+    print(&format!("{}: {}", args.to.display(), held(&copied)))
+}
+
+fn restore(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings::in_directory(&args.ledger);
+    let mut bar = Bar::of("restored");
+    let now = SystemClock.now();
+    let restored = ledger::restore(&settings, &args.from, args.force, now, &mut |done, all| {
+        bar.draw(done, all);
+    });
+    let (copied, aside) = restored?;
+    if let Some(aside) = aside {
+        let aside = aside.display();
+        say(&format!("the database that was there is kept as {aside}"));
+    }
+    print(&format!("{}: {}", args.ledger.display(), held(&copied)))
+}
+
+fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings::in_directory(&args.ledger);
+    let mut bar = Bar::of("verified");
+    let verified = ledger::verify(&settings, &mut |done, all| bar.draw(done, all))?;
+    let text = findings(&verified, &args.ledger);
+    printing(|out| {
+        out.write_all(text.as_bytes())?;
+        Ok(if verified.is_sound() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    })
+}
+
+fn schema() -> anyhow::Result<ExitCode> {
+    print(ledger::sql_schema()?.trim_end())
+}
+
+fn findings(verified: &Verified, directory: &Path) -> String {
+    let Verified {
+        entries,
+        damage,
+        wrong_hours,
+        wrong_days,
+        spill_bytes,
+        damaged_segments,
+    } = verified;
+    let sums = wrong_hours.saturating_add(*wrong_days);
+    let lines = [
+        line(
+            damage.is_none(),
+            &format!("file: whole, {entries} entries"),
+            &format!(
+                "file: damaged ({}); restore a backup",
+                damage.as_deref().unwrap_or_default()
+            ),
+        ),
+        line(
+            sums == 0,
+            "sums: those of the entries",
+            &format!("sums: {wrong_hours} hours and {wrong_days} days differ from their entries"),
+        ),
+        line(
+            *spill_bytes == 0,
+            "spill: empty",
+            &format!(
+                "spill: {spill_bytes} bytes wait; a running server brings them in, or the next start"
+            ),
+        ),
+        line(
+            *damaged_segments == 0,
+            "segments: none was put aside",
+            &format!(
+                "segments: {damaged_segments} could not be read whole (*.damaged in {})",
+                directory.display()
+            ),
+        ),
+    ];
+    lines.concat()
+}
+
+fn line(sound: bool, good: &str, bad: &str) -> String {
+    if sound {
+        format!("ok    {good}\n")
+    } else {
+        format!("WRONG {bad}\n")
+    }
+}
+
+fn held(copied: &Copied) -> String {
+    let Copied {
+        entries,
+        settled_to,
+        bytes,
+    } = copied;
+    let settled_to = settled_to.map_or_else(String::new, |at| format!(" settled up to {at}"));
+    format!("{entries} entries{settled_to}, {bytes} bytes, checked")
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    printing(|out| {
+        writeln!(out, "{text}")?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// How far something is: one line that is drawn over itself, on a terminal only.
+struct Bar {
+    what: &'static str,
+    shown: Option<u64>,
+}
+
+impl Bar {
+    fn of(what: &'static str) -> Self {
+        Self { what, shown: None }
+    }
+
+    fn draw(&mut self, done: u64, all: u64) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
+        if self.shown == Some(percent) {
+            return;
+        }
+        self.shown = Some(percent);
+        let full = usize::try_from(percent.checked_div(4).unwrap_or(0)).unwrap_or(0);
+        redraw(&format!(
+            "{:<25} {percent:>3} % {}",
+            "#".repeat(full),
+            self.what
+        ));
+        if done >= all {
+            redraw("");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_finding_says_what_to_do() {
+        let sound = Verified {
+            entries: 7,
+            ..Verified::default()
+        };
+        let said = findings(&sound, Path::new("data"));
+        assert_eq!(
+            said.lines().filter(|line| line.starts_with("ok ")).count(),
+            4
+        );
+        let wrong = Verified {
+            damage: Some("row 3 missing".to_owned()),
+            wrong_hours: 2,
+            spill_bytes: 9,
+            damaged_segments: 1,
+            ..sound
+        };
+        let said = findings(&wrong, Path::new("data"));
+        for words in [
+            "row 3 missing",
+            "restore a backup",
+            "2 hours",
+            "9 bytes",
+            "data",
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+    }
+}
