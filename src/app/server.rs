@@ -103,6 +103,7 @@ impl Server {
             settlements,
             spill,
             open_calls: Arc::clone(&books.open_calls),
+            ledger: settings.ledger.clone(),
             open_set: Arc::new(OpenSet::default()),
             drains: Arc::new(Drains::new(settings.drain.clone(), Arc::clone(&metrics))),
             credentials,
