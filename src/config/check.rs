@@ -44,7 +44,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         files,
         collector_headers,
         alerts::outlets,
-        alerts::default_outlets,
+        alerts::named_outlets,
         limits::check,
     ];
     rules.iter().flat_map(|rule| rule(settings)).collect()
