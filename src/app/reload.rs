@@ -8,8 +8,11 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 use tokio::sync::watch;
 
+use super::alerts::AlertsThread;
 use super::connection::ConnectionSettings;
+use super::worker::WorkerContext;
 use super::{pseudonym_key, tls};
+use crate::alerts;
 use crate::aws::parse_model_ref;
 use crate::config::{Problems, Settings, changed_keys};
 use crate::identity::{Certificates, Identity, IssuerSettings, Issuers, KeyRing};
@@ -24,6 +27,7 @@ pub(super) struct Reloader {
     gates: Arc<Gates>,
     connections: Arc<ArcSwap<ConnectionSettings>>,
     keys: IssuerKeyring,
+    alerts: watch::Sender<alerts::Settings>,
     /// What the process started with: keys that do not reload keep these values.
     started: Settings,
     /// What was put in force last.
@@ -60,16 +64,18 @@ impl Tables {
 
 impl Reloader {
     pub(super) fn new(
-        gates: Arc<Gates>,
-        connections: Arc<ArcSwap<ConnectionSettings>>,
+        gates: &Arc<Gates>,
+        workers: &WorkerContext,
         keys: IssuerKeyring,
+        alerts: &AlertsThread,
         started: Settings,
     ) -> Self {
         gates.metrics.config_in_force(gates.clock.now(), 0);
         Self {
-            gates,
-            connections,
+            gates: Arc::clone(gates),
+            connections: Arc::clone(&workers.settings),
             keys,
+            alerts: alerts.settings.clone(),
             applied: Mutex::new(started.clone()),
             started,
         }
@@ -116,6 +122,9 @@ impl Reloader {
         self.connections.store(Arc::new(tables.connections));
         gates.world.store(Arc::new(tables.world));
         self.follow_issuers(&settings.identity.issuers);
+        if settings.alerts != applied.alerts {
+            self.alerts.send_replace(settings.alerts.clone());
+        }
         let mut changed = changed_keys(&applied, &settings);
         changed.retain(|key| reloads(key));
         let mut waiting = changed_keys(&self.started, &settings);
@@ -202,7 +211,13 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 19] = [
+const RELOADED: [&str; 25] = [
+    "alerts.default_outlets",
+    "alerts.keep_for",
+    "alerts.outlets",
+    "alerts.retry_for",
+    "alerts.sudden",
+    "alerts.timeout",
     "identity",
     "listener.header_bytes_max",
     "listener.header_timeout",
