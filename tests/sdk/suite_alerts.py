@@ -13,6 +13,7 @@ import http.server
 import json
 import pathlib
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -27,7 +28,7 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.config
 import botocore.credentials
-from harness import REGION, UPSTREAM_KEY, Workspace, run
+from harness import REGION, UPSTREAM_KEY, Workspace, configuration, run
 
 MESSAGES = [{"role": "user", "content": [{"text": "Hello"}]}]
 # The simulator answers it as a model of Anthropic, and no price list has it.
@@ -304,6 +305,19 @@ class Alerts(unittest.TestCase):
             [notice] = [n for n in receiver.notices() if n["kind"] == "store_trouble"]
             self.assertEqual(("store=ledger", "critical"), (notice["subject"], notice["severity"]))
             self.assertEqual(1, len(proxy.wait_for_entries(1, 30)))
+
+    def test_an_outlet_of_a_reload_is_told_and_prometheus_no_more(self):
+        with Workspace() as workspace:
+            receiver, simulator = Receiver(), workspace.simulator()
+            proxy = outlets(workspace, simulator, {})
+            spend(proxy)
+            self.assertEqual(1, proxy.metric("bedrock_meter_alerting_info", kind="unpriced_spend", by="prometheus"))
+            changes = {"alerts": {"default_outlets": ["ops"]}, "alerts__outlets__ops": webhook(receiver.url)}
+            proxy.config.write_text(configuration(proxy.ledger, simulator.url, changes))
+            proxy.process.send_signal(signal.SIGHUP)
+            receiver.wait(1)
+            self.assertEqual(1, proxy.metric("bedrock_meter_alerting_info", kind="unpriced_spend"))
+            self.assertEqual(1, proxy.metric("bedrock_meter_alerting_info", kind="unpriced_spend", by="outlet"))
 
     def test_slack_and_sns_are_told_in_their_own_shapes(self):
         with Workspace() as workspace:
