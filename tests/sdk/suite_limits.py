@@ -81,7 +81,7 @@ class Clients(unittest.TestCase):
             two_calls = lambda client: run(client.program, cases(client, proxy, 2), attempts=None)
             for client, answers in self.each(two_calls):
                 self.assertFalse([answer for answer in answers if "error" in answer], answers)
-                entries = proxy.wait_for_entries(2, 10, tenant=owner(client))
+                entries = proxy.wait_for_entries(2, 10, tenant=owner(client), outcome="success")
                 mine = refusals(proxy, owner(client))
                 self.assertTrue(mine, "the second call came too late to be refused")
                 self.assertEqual({"rate_limited"}, {kind for _, kind, _ in mine})
@@ -104,7 +104,7 @@ class Clients(unittest.TestCase):
                 (refused,) = run(client.program, cases(client, proxy, 1), attempts=None)
                 # The place is free again once its call is gone.
                 holder.close()
-                proxy.wait_for_entries(1, 10, tenant=owner(client))
+                proxy.wait_for_entries(1, 10, tenant=owner(client), outcome="client_left")
                 (passed,) = run(client.program, cases(client, proxy, 1), attempts=None)
                 return refused, passed
 
