@@ -28,7 +28,7 @@ use crate::aws::{Scope, Signable, Signer, hex, parse_model_ref};
 use crate::budgets::Reservation;
 use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
-    ServiceTier, Timestamp, Usage, Usd,
+    ServiceTier, TenantId, Timestamp, Usage, Usd,
 };
 use crate::identity::{
     Caller, Claims, Grants, Head, IdentityError, Peer, Principal, Proof, client_address,
@@ -121,7 +121,8 @@ impl Service {
         self.gates.metrics.refused(refusal.tenant.as_ref(), reason);
         let wait = refusal.retry_after.map(|wait| wait.as_millis());
         let retry_after_ms = wait.and_then(|wait| u64::try_from(wait).ok());
-        tracing::info!(event = "refused", %call_id, kind, reason, retry_after_ms, "call refused");
+        let tenant = refusal.tenant.as_ref().map(TenantId::as_str);
+        tracing::info!(event = "refused", %call_id, tenant, kind, reason, retry_after_ms, "call refused");
         refusal.respond(call_id)
     }
 
