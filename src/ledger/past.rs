@@ -7,7 +7,7 @@ use std::fmt::Display;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
-use super::rolled::kept_from;
+use super::rolled::{has_rollups, kept_from};
 use super::{LedgerError, LedgerReader, Span};
 use crate::domain::{CallId, Operation, Outcome, TenantId, Timestamp, Usd};
 
@@ -50,7 +50,16 @@ impl LedgerReader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn entries_kept_from(&self) -> Result<Option<Timestamp>, LedgerError> {
-        kept_from(self.connection()).map_err(LedgerError::sqlite("read what is deleted"))
+        let read = || {
+            let connection = self.connection();
+            // A backup that an older program made has no such table.
+            if has_rollups(connection)? {
+                kept_from(connection)
+            } else {
+                Ok(None)
+            }
+        };
+        read().map_err(LedgerError::sqlite("read what is deleted"))
     }
 
     /// Hands over each call that was admitted in a span: the earliest first, those of one
