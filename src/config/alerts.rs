@@ -84,7 +84,10 @@ pub(super) fn named_outlets(settings: &Settings) -> Vec<Problem> {
     });
     let of_budgets = settings.budgets.iter().flat_map(|budget| {
         let path = format!("budgets.{}.outlets", budget.name);
-        budget.outlets.iter().map(move |name| (path.clone(), &**name))
+        budget
+            .outlets
+            .iter()
+            .map(move |name| (path.clone(), &**name))
     });
     default
         .chain(of_budgets)
