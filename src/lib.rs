@@ -22,6 +22,7 @@ pub mod routing;
 pub mod upstream;
 
 pub mod doctor;
+pub mod plan;
 pub mod proxy;
 pub mod report;
 pub mod simulator;

@@ -364,7 +364,7 @@ CALLS = 300
 
 
 def backup_of_a_running_ledger():
-    """Both ways of docs/deploy.md, while calls are settled; then once more at rest, to compare."""
+    """The ways of docs/deploy.md, while calls are settled; then once more at rest, to compare."""
     with harness.Workspace() as workspace:
         proxy = workspace.proxy(workspace.simulator().url)
         during, after = workspace.path / "during", workspace.path / "after"
@@ -372,6 +372,8 @@ def backup_of_a_running_ledger():
             calls = [clients.submit(call, proxy.url, number) for number in range(CALLS)]
             calls[CALLS // 4].result()
             back_up(proxy.ledger, during, vacuum=False)
+            ours = workspace.path / "ours.sqlite3"
+            succeed("ledger", "backup", ours, "--ledger", proxy.ledger)
             for made in calls:
                 made.result()
         whole = proxy.wait_for_entries(CALLS, 30)
@@ -382,7 +384,19 @@ def backup_of_a_running_ledger():
         assert all(originals[entry["call_id"]] == entry for entry in early), "no row is torn or changed"
         back_up(proxy.ledger, after, vacuum=True)
         assert report(after) == report(proxy.ledger)
+        last = workspace.path / "last.sqlite3"
+        succeed("ledger", "backup", last, "--ledger", proxy.ledger)
+        code, said = harness.run("ledger", "restore", last, "--ledger", proxy.ledger)
+        assert code == 1 and f"(pid {proxy.process.pid})" in said, said
         assert proxy.terminate() == 0
+        code, said = harness.run("ledger", "restore", ours, "--ledger", proxy.ledger)
+        assert code == 1 and "--force" in said, said
+        succeed("ledger", "restore", last, "--ledger", proxy.ledger)
+        for restored, copy in (("early", ours), ("late", last)):
+            elsewhere = workspace.path / restored
+            succeed("ledger", "restore", copy, "--ledger", elsewhere)
+            succeed("ledger", "verify", "--ledger", elsewhere)
+        assert report(workspace.path / "late") == report(after)
         proxy.ledger.rename(workspace.path / "lost")
         after.rename(proxy.ledger)
         again = workspace.proxy(workspace.running[0].url)
@@ -415,6 +429,11 @@ def back_up(ledger, directory, vacuum):
     restored = sqlite3.connect(copy)
     assert restored.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     restored.close()
+
+
+def succeed(*arguments):
+    code, said = harness.run(*arguments)
+    assert code == 0, said
 
 
 def report(ledger):

@@ -110,6 +110,10 @@ mod tests {
             Ok(b"{}".to_vec())
         }
 
+        fn budgets(&self, _view: &View) -> Result<Vec<u8>, PageError> {
+            Ok(b"{}".to_vec())
+        }
+
         fn office(&self, _work: Work<'_>) -> Result<Done, PageError> {
             Err(PageError::Failed("no registry here".to_owned()))
         }

@@ -107,6 +107,12 @@ pub trait Pages: Send + Sync + 'static {
     /// When it cannot be written.
     fn live(&self, view: &View) -> Result<Vec<u8>, PageError>;
 
+    /// `/api/v1/budgets` as JSON.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn budgets(&self, view: &View) -> Result<Vec<u8>, PageError>;
+
     /// Does that work with the registry. What it changed is in force for calls when this returns.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ keywords!(
         Call = "call",
         /// `GET /api/v1/live`
         Live = "live",
+        /// `GET /api/v1/budgets`
+        Budgets = "budgets",
         /// `GET /metrics`
         Metrics = "metrics",
         /// `GET /api/v1/keys`
@@ -106,12 +108,13 @@ impl Role {
                 Self::Finance | Self::Viewer,
                 Right::Report | Right::Live | Right::Metrics | Right::Tenants,
             ) => Reach::All,
-            (Self::Finance | Self::Viewer, Right::Call) => Reach::Numbers,
+            (Self::Finance | Self::Viewer, Right::Call | Right::Budgets) => Reach::Numbers,
             (
                 Self::TeamLead,
                 Right::Report
                 | Right::Call
                 | Right::Live
+                | Right::Budgets
                 | Right::Keys
                 | Right::IssueKeys
                 | Right::Tenants,

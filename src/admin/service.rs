@@ -61,6 +61,7 @@ enum Page {
     Report(String),
     Call(String),
     Live,
+    Budgets,
     Registry(Place, String),
     Document,
     Session,
@@ -86,6 +87,7 @@ impl Page {
         match rest {
             "report" => Self::Report(query.to_owned()),
             "live" => Self::Live,
+            "budgets" => Self::Budgets,
             "openapi.json" => Self::Document,
             "session" => Self::Session,
             _ => match rest.strip_prefix("calls/") {
@@ -106,6 +108,7 @@ impl Page {
             | Self::Report(_)
             | Self::Call(_)
             | Self::Live
+            | Self::Budgets
             | Self::Registry(..)
             | Self::Session
             | Self::Unknown => false,
@@ -126,6 +129,7 @@ impl Page {
             | Self::Report(_)
             | Self::Call(_)
             | Self::Live
+            | Self::Budgets
             | Self::Session
             | Self::Unknown => &[Method::GET, Method::HEAD],
         }
@@ -138,6 +142,7 @@ impl Page {
             Self::Report(_) => Some(Right::Report),
             Self::Call(_) => Some(Right::Call),
             Self::Live => Some(Right::Live),
+            Self::Budgets => Some(Right::Budgets),
             Self::Registry(place, _) => Some(place.right(writes)),
             Self::Health
             | Self::Readiness
@@ -196,6 +201,7 @@ impl Admin {
             | Page::Report(_)
             | Page::Call(_)
             | Page::Live
+            | Page::Budgets
             | Page::Session
             | Page::Registry(..) => match visitor {
                 Some(visitor) if page == Page::Session => session(&visitor),
@@ -359,6 +365,7 @@ fn show(pages: &dyn Pages, page: Page, view: &View) -> Result<Answer, PageError>
             Ok(json_bytes(pages.call(id, view)?))
         }
         Page::Live => Ok(json_bytes(pages.live(view)?)),
+        Page::Budgets => Ok(json_bytes(pages.budgets(view)?)),
         Page::Health
         | Page::Readiness
         | Page::Document

@@ -1,10 +1,6 @@
 //! The running process: listeners, workers, wiring, shutdown.
 
 mod acceptor;
-mod alert_log;
-mod alert_road;
-mod alert_signals;
-mod alert_test;
 mod alerts;
 mod books;
 mod callers;
@@ -28,7 +24,7 @@ mod takers;
 mod tls;
 mod worker;
 
-pub use alert_test::{TestedOutlet, test_alert};
+pub use alerts::{TestedOutlet, test_alert};
 pub use follow::Load;
 pub use keyring::{client_url, master_keys, open_registry};
 pub use server::Server;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::callers::Roster;
 use super::sums::NewestSums;
 use crate::admin::{Check, Done, PageError, Pages, State, View, Work};
-use crate::domain::{CallId, Clock as _, SystemClock, Timestamp};
+use crate::budgets::{Budget, BudgetDocument, StandingDocument};
+use crate::domain::{BudgetStanding, CallId, Clock as _, SystemClock, Timestamp};
 use crate::ledger::{self, GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
 use crate::limits::{LimitUse, Limits};
 use crate::proxy::{Gates, LiveCall};
@@ -94,9 +95,35 @@ impl Pages for ProxyPages {
         to_json(&serde_json::json!({ "open": open, "calls": calls }))
     }
 
+    fn budgets(&self, view: &View) -> Result<Vec<u8>, PageError> {
+        let now = self.gates.clock.now();
+        let table = self.gates.budgets.table();
+        let mut standings = self.gates.budgets.standings(now);
+        standings.retain(|standing| may_see(&table, standing, view));
+        let concerns = |budget: &&Arc<Budget>| match &view.tenant {
+            Some(tenant) => budget.is_of(tenant),
+            None => true,
+        };
+        let configured = table.iter().filter(concerns);
+        let configured = configured.map(|budget| BudgetDocument::from(&**budget));
+        to_json(&serde_json::json!({
+            "budgets": StandingDocument::of_all(&table, &standings),
+            "configured": configured.collect::<Vec<_>>(),
+        }))
+    }
+
     fn office(&self, work: Work<'_>) -> Result<Done, PageError> {
         self.roster.work(work)
     }
+}
+
+/// A counter of another tenant, or one that names people, is not for every reader.
+fn may_see(table: &[Arc<Budget>], standing: &BudgetStanding, view: &View) -> bool {
+    if let Some(tenant) = &view.tenant {
+        return standing.tenant.as_ref() == Some(tenant);
+    }
+    let budget = table.iter().find(|one| one.name == standing.budget);
+    !(view.without_people && budget.is_none_or(|budget| budget.names_people()))
 }
 
 fn live(id: CallId, call: &LiveCall, now: Timestamp) -> serde_json::Value {

@@ -8,9 +8,12 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 use tokio::sync::watch;
 
+use super::alerts::AlertsThread;
 use super::connection::ConnectionSettings;
+use super::worker::WorkerContext;
 use super::{pseudonym_key, tls};
 use crate::admin;
+use crate::alerts;
 use crate::aws::parse_model_ref;
 use crate::config::{Problems, Settings, changed_keys};
 use crate::identity::{Certificates, Identity, IssuerSettings, Issuers, KeyRing};
@@ -25,6 +28,7 @@ pub(super) struct Reloader {
     gates: Arc<Gates>,
     connections: Arc<ArcSwap<ConnectionSettings>>,
     keys: IssuerKeyring,
+    alerts: watch::Sender<alerts::Settings>,
     /// What the process started with: keys that do not reload keep these values.
     started: Settings,
     /// What was put in force last.
@@ -61,16 +65,18 @@ impl Tables {
 
 impl Reloader {
     pub(super) fn new(
-        gates: Arc<Gates>,
-        connections: Arc<ArcSwap<ConnectionSettings>>,
+        gates: &Arc<Gates>,
+        workers: &WorkerContext,
         keys: IssuerKeyring,
+        alerts: &AlertsThread,
         started: Settings,
     ) -> Self {
         gates.metrics.config_in_force(gates.clock.now(), 0);
         Self {
-            gates,
-            connections,
+            gates: Arc::clone(gates),
+            connections: Arc::clone(&workers.settings),
             keys,
+            alerts: alerts.settings.clone(),
             applied: Mutex::new(started.clone()),
             started,
         }
@@ -123,6 +129,9 @@ impl Reloader {
         }
         if settings.limits != applied.limits {
             gates.limits.reload(&settings.limits);
+        }
+        if settings.alerts != applied.alerts {
+            self.alerts.send_replace(settings.alerts.clone());
         }
         let mut changed = changed_keys(&applied, &settings);
         changed.retain(|key| reloads(key));
@@ -220,7 +229,13 @@ fn reloads(key: &str) -> bool {
 }
 
 /// The keys and tables that reload; `docs/configuration.md` lists them.
-const RELOADED: [&str; 22] = [
+const RELOADED: [&str; 28] = [
+    "alerts.default_outlets",
+    "alerts.keep_for",
+    "alerts.outlets",
+    "alerts.retry_for",
+    "alerts.sudden",
+    "alerts.timeout",
     "budgets",
     "identity",
     "limits",

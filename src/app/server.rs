@@ -17,8 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::{Limits, accept};
-use super::alert_signals::SignalSource;
-use super::alerts::{Alerts, AlertsThread, Standings};
+use super::alerts::{Alerts, AlertsThread, SignalSource, Standings};
 use super::books::Books;
 use super::callers::{CallersThread, Known};
 use super::door::Door;
@@ -107,6 +106,7 @@ impl Server {
             settlements,
             spill,
             open_calls: Arc::clone(&books.open_calls),
+            ledger: settings.ledger.clone(),
             open_set: Arc::new(OpenSet::default()),
             drains: Arc::new(Drains::new(settings.drain.clone(), Arc::clone(&metrics))),
             credentials,
@@ -143,9 +143,8 @@ impl Server {
         let accepting = CancellationToken::new();
         let (data_address, workers) =
             start_data(&settings, &gates, &context, &accepting, &mut tasks).await?;
-        let connections = Arc::clone(&context.settings);
         let shutdown = settings.shutdown.clone();
-        let reloader = Reloader::new(Arc::clone(&gates), connections, keys, settings);
+        let reloader = Reloader::new(&gates, &context, keys, &alerts_thread, settings);
         Ok(Self {
             data_address,
             admin_address,
@@ -336,13 +335,13 @@ fn start_watchers(
     let sums = SumsThread::start(&settings.ledger, totals, metrics)?;
     let (budgets, clock) = (gates.budgets.clone(), Arc::clone(&gates.clock));
     let standings: Standings = Box::new(move || budgets.standings(clock.now()));
-    let sudden = settings.alerts.sudden.clone();
+    let mut signals = SignalSource::new(Arc::clone(gates), Arc::clone(&sums.newest));
     let alerts = AlertsThread::start(Alerts {
         settings: settings.alerts.clone(),
         upstream: settings.upstream.clone(),
         ledger_directory: settings.ledger.directory.clone(),
         standings,
-        signals: SignalSource::new(Arc::clone(gates), Arc::clone(&sums.newest), sudden),
+        signals: Box::new(move |settings| signals.signals(settings)),
         credentials: gates.credentials.clone(),
         metrics: Arc::clone(&gates.metrics),
         clock: Arc::clone(&gates.clock),

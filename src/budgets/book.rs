@@ -121,8 +121,20 @@ impl Budgets {
             state.open_fixed(budget, now);
         }
         for one in spent {
-            state.spend(&new, one);
+            state.seed(&new, one, now);
         }
+    }
+
+    /// Counts what the ledger says of somebody, with every budget whose period holds both then
+    /// and now.
+    pub fn seed(&self, spent: &Spent<'_>, now: Timestamp) {
+        let table = self.shared.table.load();
+        self.shared.lock().seed(&table, spent, now);
+    }
+
+    /// The budgets in force, by name.
+    pub fn table(&self) -> Vec<Arc<Budget>> {
+        self.shared.table.load().to_vec()
     }
 
     /// The budgets that a call has to fit. Takes no lock: most calls meet none.
@@ -295,6 +307,16 @@ impl State {
         }
     }
 
+    /// The same of the past. What the longest period needs to know is older than others': a
+    /// calendar's counter would take it for the newest.
+    fn seed(&mut self, table: &[Arc<Budget>], spent: &Spent<'_>, now: Timestamp) {
+        for budget in table {
+            if budget.calendar.reaches(spent.at, now) {
+                self.spend(std::slice::from_ref(budget), spent);
+            }
+        }
+    }
+
     fn change(
         &mut self,
         hold: &HoldAt,
@@ -389,7 +411,7 @@ impl Budget {
         (self.action == super::Action::Downgrade).then_some(to)
     }
 
-    fn tells_apart(&self, facet: Facet) -> bool {
+    pub(super) fn tells_apart(&self, facet: Facet) -> bool {
         let is_named = self.scope.facets.iter().any(|(named, _)| *named == facet);
         is_named && !self.scope.shared.contains(&facet)
     }

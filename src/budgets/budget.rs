@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::period::Calendar;
-use crate::domain::{Scope, Timestamp, Usd, keywords};
+use crate::domain::{Facet, Glob, Scope, TenantId, Timestamp, Usd, keywords};
 
 /// What may be spent by whom in which period, and what happens then.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +118,21 @@ impl Budget {
             |raise: &&Raise| raise.from.is_none_or(|from| from <= at) && at < raise.until;
         let raises = self.raises.iter().filter(in_force).map(|raise| raise.add);
         raises.fold(self.limit, Usd::saturating_add)
+    }
+
+    /// Whether it counts the money of a tenant and of no other with it.
+    pub fn is_of(&self, tenant: &TenantId) -> bool {
+        let of_tenant = |(facet, pattern): &(Facet, Glob)| {
+            *facet == Facet::Tenant && pattern.matches(tenant.as_str())
+        };
+        !self.scope.shared.contains(&Facet::Tenant) && self.scope.facets.iter().any(of_tenant)
+    }
+
+    /// Whether its counters have names of users or sessions.
+    pub fn names_people(&self) -> bool {
+        let people = [Facet::User, Facet::Session];
+        let mut named = self.scope.facets.iter().map(|(facet, _)| facet);
+        named.any(|facet| people.contains(facet))
     }
 
     /// Whether a call that does not fit is refused.

@@ -15,17 +15,21 @@
     clippy::integer_division
 )]
 
+mod asker;
 mod book;
 mod budget;
 mod counter;
+mod document;
 mod hold;
 mod period;
 mod refused;
 #[cfg(test)]
 mod tests;
 
+pub use asker::Asker;
 pub use book::{Applying, Budgets, Spent};
 pub use budget::{Action, Budget, BudgetMode, InputBound, Raise, RefuseWith, Reserve};
+pub use document::{BudgetDocument, RaiseDocument, StandingDocument};
 pub use hold::{Held, Reservation};
 pub use period::{Calendar, InvalidPeriod, Period, Zone};
 pub use refused::{Downgrade, Refused};

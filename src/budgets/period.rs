@@ -132,6 +132,24 @@ impl Calendar {
         self.dates(at).unwrap_or((at, at))
     }
 
+    /// Whether what was spent in the minute that begins then counts now.
+    pub(super) fn reaches(&self, then: Timestamp, now: Timestamp) -> bool {
+        let begins = self.stretch(now).0.unix_ms();
+        match self.period {
+            Period::Rolling(_) => then.unix_ms().saturating_add(MS_PER_MINUTE) > begins,
+            Period::Day | Period::Week | Period::Month | Period::Quarter | Period::Year => {
+                then.unix_ms() >= begins
+            }
+        }
+    }
+
+    /// The local day of an instant, such as `2026-11-14`.
+    pub fn day(&self, at: Timestamp) -> String {
+        let instant = jiff::Timestamp::from_millisecond(at.unix_ms());
+        let day = instant.map(|instant| instant.to_zoned(self.zone.0.clone()).date().to_string());
+        day.unwrap_or_else(|_beyond| at.to_string())
+    }
+
     fn dates(&self, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let instant = jiff::Timestamp::from_millisecond(at.unix_ms()).ok()?;
         let today = instant.to_zoned(self.zone.0.clone()).date();

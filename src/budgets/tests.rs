@@ -264,6 +264,52 @@ fn a_reload_keeps_what_is_held_and_new_budgets_begin_with_the_ledger() {
     assert!(budgets.is_empty() && standing(&budgets).is_empty());
 }
 
+/// The ledger is read from where the longest period begins; that is none of the day's money.
+#[test]
+fn what_is_older_than_a_budget_s_own_period_does_not_count_in_it() {
+    let search = TenantId::new("search").unwrap();
+    let of_a_day = |name: &str, facets: &[(Facet, &str)]| {
+        let mut day = budget(name, facets, "10");
+        day.calendar.period = Period::Day;
+        day
+    };
+    let mut rolling = budget("rolling", &[], "10");
+    rolling.calendar.period = "rolling 24h".parse().unwrap();
+    let table = vec![
+        of_a_day("day", &[]),
+        of_a_day("days", &[(Facet::Tenant, "*")]),
+        budget("month", &[], "10"),
+        rolling,
+    ];
+    let spent = |instant: &str, amount: &str| Spent {
+        subject: subject(&search, "web"),
+        at: at(instant),
+        amount: usd(amount),
+    };
+    // As the ledger sums up: in no order of time.
+    let ledger = [
+        spent("2026-11-26T10:00:00Z", "1"),
+        spent("2026-11-02T10:00:00Z", "2"),
+        spent("2026-11-25T13:00:00Z", "4"),
+        spent("2026-10-31T23:59:00Z", "8"),
+    ];
+    let budgets = Budgets::new(table, &ledger, at(NOW));
+    let sums: Vec<_> = standing(&budgets)
+        .into_iter()
+        .map(|one| (one.0, one.2))
+        .collect();
+    let row = |name: &str, spent: &str| (name.to_owned(), spent.to_owned());
+    assert_eq!(
+        sums,
+        [
+            row("day", "1"),
+            row("days", "1"),
+            row("month", "7"),
+            row("rolling", "5")
+        ]
+    );
+}
+
 /// One step of a random run.
 #[derive(Clone, Debug)]
 enum Step {

@@ -37,8 +37,6 @@ enum Command {
     Prices(prices::PricesArgs),
     Keys(keys::KeysArgs),
     Tenants(tenants::TenantsArgs),
-    /// Budgets and what people are told of them
-    #[command(after_help = "Example: bedrock-meter budgets test-alert --config bedrock-meter.toml")]
     Budgets(budgets::BudgetsArgs),
     /// What people were told
     #[command(after_help = "Example: bedrock-meter alerts log --format csv")]

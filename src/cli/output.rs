@@ -1,7 +1,7 @@
 //! Where commands print: one locked, buffered standard output, and tables for people.
 
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 /// Runs what prints, and flushes after it. A reader that has seen enough (`| head`) is not a
@@ -42,6 +42,51 @@ pub(super) fn say(text: &str) {
 #[expect(clippy::print_stderr, reason = "what a running command tells people")]
 pub(super) fn redraw(text: &str) {
     eprint!("\r\x1b[K{text}");
+}
+
+/// How far a long command is: one line on standard error that is written over, and nothing where
+/// that is no terminal.
+#[derive(Debug)]
+pub(super) struct Progress {
+    word: &'static str,
+    from: i64,
+    to: i64,
+    shown: Option<i64>,
+}
+
+impl Progress {
+    /// Progress of a command from one number to another.
+    pub(super) fn new(word: &'static str, from: i64, to: i64) -> Self {
+        let shown = io::stderr().is_terminal().then_some(-1);
+        Self {
+            word,
+            from,
+            to,
+            shown,
+        }
+    }
+
+    /// It is there now.
+    pub(super) fn at(&mut self, now: i64) {
+        let Some(shown) = self.shown else { return };
+        let all = self.to.saturating_sub(self.from).max(1);
+        let done = now.saturating_sub(self.from).clamp(0, all);
+        let percent = done.saturating_mul(100).div_euclid(all);
+        if percent != shown {
+            self.shown = Some(percent);
+            let done = usize::try_from(percent.div_euclid(5)).unwrap_or(0);
+            let bar = "#".repeat(done);
+            redraw(&format!("{} [{bar:<20}] {percent:>3} %", self.word));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.is_some_and(|percent| percent >= 0) {
+            redraw("");
+        }
+    }
 }
 
 /// An amount for a live table, where more digits than a float has would not be read.

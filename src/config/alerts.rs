@@ -75,14 +75,26 @@ pub(super) fn outlets(settings: &Settings) -> Vec<Problem> {
 }
 
 /// Outlets that are named and do not exist.
-pub(super) fn default_outlets(settings: &Settings) -> Vec<Problem> {
+pub(super) fn named_outlets(settings: &Settings) -> Vec<Problem> {
     let alerts = &settings.alerts;
     let is_known = |name: &str| alerts.outlets.iter().any(|outlet| outlet.name == name);
-    let unknown = alerts.default_outlets.iter().filter(|name| !is_known(name));
-    unknown
-        .map(|name| {
+    let default = alerts.default_outlets.iter().map(|name| {
+        let path = "alerts.default_outlets".to_owned();
+        (path, &**name)
+    });
+    let of_budgets = settings.budgets.iter().flat_map(|budget| {
+        let path = format!("budgets.{}.outlets", budget.name);
+        budget
+            .outlets
+            .iter()
+            .map(move |name| (path.clone(), &**name))
+    });
+    default
+        .chain(of_budgets)
+        .filter(|(_, name)| !is_known(name))
+        .map(|(path, name)| {
             Problem::new(
-                "alerts.default_outlets",
+                &path,
                 format!("there is no outlet {name}"),
                 format!("add [alerts.outlets.{name}], or name another"),
             )

@@ -106,11 +106,7 @@ fn agree<F: Form>(form: &mut F, budget: &Budget) {
         let named = budget.scope.facets.iter().any(|(named, _)| named == facet);
         if !named {
             let what = format!("{} is not named", facet.word());
-            form.problem(
-                "together",
-                &what,
-                "name it with a pattern, or remove it here",
-            );
+            form.problem("shared", &what, "name it with a pattern, or remove it here");
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         shared_ledger,
         collector_headers,
         alerts::outlets,
-        alerts::default_outlets,
+        alerts::named_outlets,
         limits::check,
     ];
     rules.iter().flat_map(|rule| rule(settings)).collect()

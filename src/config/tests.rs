@@ -757,3 +757,47 @@ fn a_collector_has_a_url_and_headers_that_can_be_sent() {
     let path = "telemetry.otlp.headers.key";
     check(&header("key = \"a\\nb\""), path, "cannot be sent");
 }
+
+#[test]
+fn an_outlet_has_what_its_kind_needs_and_those_that_are_named_exist() {
+    let webhook = "[alerts.outlets.ops]\nurl = \"https://h.example/x?y=1\"\nsecret = \"${TOKEN}\"";
+    let read = settings(&format!("[alerts]\ndefault_outlets = [\"ops\"]\n{webhook}"));
+    assert_eq!(read.alerts.outlets[0].name, "ops");
+    assert!(
+        !explain(&read).contains("h.example"),
+        "a URL may be a secret"
+    );
+    check(
+        "[alerts]\ndefault_outlets = [\"ops\"]",
+        "alerts.default_outlets",
+        "there is no outlet ops",
+    );
+    let outlet = |lines: &str| format!("[alerts.outlets.ops]\n{lines}");
+    let at = |key: &str| format!("alerts.outlets.ops.{key}");
+    let with_url = |more: &str| outlet(&format!("url = \"https://h.example\"\n{more}"));
+    check(&with_url(""), &at("secret"), "needs it");
+    check(
+        &with_url("kind = \"slack\"\nsecret = \"s\""),
+        &at("secret"),
+        "no use for it",
+    );
+    check(
+        &outlet("kind = \"sns\"\ntopic_arn = \"x\""),
+        &at("topic_arn"),
+        "no ARN",
+    );
+    check(&outlet("kind = \"alertmanager\""), &at("urls"), "needs it");
+    let pager = with_url("secret = \"s\"\nkind = \"pager\"");
+    check(&pager, &at("kind"), "does not fit");
+    let sns = "kind = \"sns\"\ntopic_arn = \"arn:aws:sns:us-east-1:1:x\"";
+    let keyed = format!(
+        "{}\n[upstream.credentials]\nbearer_key = \"k\"",
+        outlet(sns)
+    );
+    check(&keyed, &at("kind"), "signs nothing");
+    check(
+        "[alerts.outlets.\"a b\"]",
+        "alerts.outlets.\"a b\"",
+        "the name does not fit",
+    );
+}

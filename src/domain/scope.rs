@@ -74,7 +74,8 @@ impl Facet {
         }
     }
 
-    fn of<'a>(self, subject: &Subject<'a>) -> Option<&'a str> {
+    /// What a call says of it.
+    pub fn of<'a>(self, subject: &Subject<'a>) -> Option<&'a str> {
         match self {
             Self::Tenant => Some(subject.tenant.as_str()),
             Self::Application => Some(subject.application),

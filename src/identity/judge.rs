@@ -137,6 +137,11 @@ impl Grants {
         self.each(|policy| forbidden(policy, asked))
     }
 
+    /// What the policies say of a caller's address, whatever it asks.
+    pub fn judge_network(&self, client: IpAddr) -> Judgement {
+        self.each(|policy| lacks_network(policy, client).map(Forbidden::Network))
+    }
+
     /// What the policies say of a resource of the account: it has to be listed as the caller's own
     /// by every policy that lists any, or by the settings as everybody's.
     pub fn judge_resource(&self, name: &str, shared: &[Glob]) -> Judgement {
@@ -198,9 +203,7 @@ fn forbidden(policy: &Policy, asked: &Asked<'_>) -> Option<Forbidden> {
     let lacks_region = !policy.regions.is_empty() && !policy.regions.contains(asked.region);
     let lacks_application =
         !policy.applications.is_empty() && !policy.applications.contains(asked.application);
-    let client = asked.client.to_canonical();
-    let lacks_network = !policy.networks.is_empty() && !address::contains(&policy.networks, client);
-    if lacks_network {
+    if let Some(client) = lacks_network(policy, asked.client) {
         return Some(Forbidden::Network(client));
     }
     if lacks_application {
@@ -213,6 +216,13 @@ fn forbidden(policy: &Policy, asked: &Asked<'_>) -> Option<Forbidden> {
         return Some(Forbidden::Region(asked.region.clone()));
     }
     asked.model.and_then(|model| forbidden_model(policy, model))
+}
+
+/// The address that a policy does not let in.
+fn lacks_network(policy: &Policy, client: IpAddr) -> Option<IpAddr> {
+    let client = client.to_canonical();
+    let lacks = !policy.networks.is_empty() && !address::contains(&policy.networks, client);
+    lacks.then_some(client)
 }
 
 fn forbidden_model(policy: &Policy, model: &ModelRef) -> Option<Forbidden> {

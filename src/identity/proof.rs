@@ -21,6 +21,19 @@ pub enum Means {
     Session,
 }
 
+impl Means {
+    /// The word in answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Token => "token",
+            Self::Jwt => "jwt",
+            Self::Certificate => "certificate",
+            Self::Session => "session",
+        }
+    }
+}
+
 /// A proven caller.
 #[derive(Clone, Debug)]
 pub struct Proof {

@@ -29,6 +29,7 @@ mod models_seen;
 mod movers;
 mod open_calls;
 mod open_record;
+mod past;
 mod period;
 mod postgres;
 mod query;
@@ -72,6 +73,7 @@ pub use journal::Journal;
 pub use models_seen::ModelsSeen;
 pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
+pub use past::PastCall;
 pub use period::{Period, Span};
 pub use postgres::{
     Beat, Leases, PostgresProblem, PostgresSettings, ROLES_SQL, SharedCondition, SslMode, Tables,

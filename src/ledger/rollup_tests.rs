@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::rolled::{Table, parts};
 use super::store::tests::entry;
-use super::{GroupBy, Ledger, LedgerReader, Settings, Span, Sums, ledger_file};
+use super::{GroupBy, Ledger, LedgerReader, Settings, Span, Sums, ledger_file, verify};
 use crate::domain::{
     CallId, Charge, Dimension, Entry, PriceStatus, ServiceTier, TenantId, Timestamp,
     UnpricedReason, UsageSource, Usd,
@@ -181,6 +181,48 @@ proptest! {
     }
 }
 
+/// Entries made by SQL in a ledger of the schema before, one each minute from 1970 on.
+const FILL: &str = "
+    WITH RECURSIVE call(n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM call WHERE n < 199999)
+    INSERT INTO entries (call_id, opened_at, settled_at, tenant, application, operation, model,
+        region, outcome, request_bytes, response_bytes, duration_ms, usage_source, read_from,
+        disagreement, input_tokens, price_status, cost_microusd, cost_femtousd, catalogue)
+    SELECT printf('%032x', n), n * 60000, n * 60000, 't' || (n % 7), 'app', 'Converse', 'm' || (n % 2),
+        'us-east-1', 'success', 1, 1, 1, 'reported', 'body', 0, n % 1000, 'priced', n % 1000,
+        999999999, 'c' FROM call";
+
+#[test]
+fn two_hundred_thousand_entries_of_an_older_ledger_are_summed_up_exactly() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings::in_directory(directory.path());
+    drop(Ledger::open(&settings).unwrap());
+    let older = Connection::open(ledger_file(directory.path())).unwrap();
+    older.execute_batch(TAKE_BACK).unwrap();
+    assert_eq!(older.execute(FILL, ()).unwrap(), 200_000);
+    drop(older);
+    drop(Ledger::open(&settings).unwrap());
+    let reader = LedgerReader::open(directory.path()).unwrap();
+    let all = span(0, 200_000 * MINUTE);
+    let groups = reader.summary(&[GroupBy::Tenant], all).unwrap().groups;
+    assert_eq!(groups.len(), 7);
+    let mut total = Sums::default();
+    for group in &groups {
+        // Every seventh call: 28,572 of four tenants, 28,571 of three.
+        assert!((28_571..=28_572).contains(&group.sums.calls));
+        total.add(&group.sums);
+    }
+    // The numbers 0 to 999 two hundred times.
+    let (calls, tokens) = (200_000, 200 * 499_500);
+    assert_eq!((total.calls, total.tokens[0]), (calls, tokens));
+    let femto = i128::from(tokens) * 1_000_000_000 + i128::from(calls) * 999_999_999;
+    assert_eq!(total.cost.femto(), femto);
+    assert!(verify(&settings, &mut |_, _| {}).unwrap().is_sound());
+}
+
+const TAKE_BACK: &str = "
+    DROP TABLE rollup_hours; DROP TABLE rollup_days; DROP TABLE retention;
+    DELETE FROM schema WHERE version > 2; PRAGMA user_version = 2;";
+
 #[test]
 fn a_month_is_read_from_days_alone() {
     let tables: Vec<_> = parts(span(0, 30 * DAY))
@@ -215,12 +257,7 @@ fn an_older_ledger_gets_its_sums_when_it_is_opened() {
     let before = all();
     drop(ledger);
     let older = Connection::open(ledger_file(directory.path())).unwrap();
-    older
-        .execute_batch(
-            "DROP TABLE rollup_hours; DROP TABLE rollup_days; DROP TABLE retention;
-             DELETE FROM schema WHERE version > 2; PRAGMA user_version = 2;",
-        )
-        .unwrap();
+    older.execute_batch(TAKE_BACK).unwrap();
     drop(older);
     // As it lies, such as a backup, it can be read all the same.
     assert_eq!(all(), before);

@@ -130,22 +130,25 @@ impl Fair {
             .claimed_by_others(tenant)
             .min(whole.saturating_sub(asked));
         let used = self.backlog.saturating_add(claimed).saturating_add(asked);
-        let speed = u128::from(size.rate.max(1)).saturating_mul(SCALE);
-        // What the whole has no room for is paid at the rate of the whole.
-        let of_whole = used.saturating_sub(whole).div_ceil(speed);
-        let Some(member) = self.members.get(tenant) else {
-            return ms(of_whole);
+        let rate = u128::from(size.rate.max(1)).saturating_mul(SCALE);
+        // Virtual time goes in whole steps, each of which pays all weights.
+        let ms_of = |steps: u128| {
+            let units = steps.saturating_mul(self.weights);
+            ms(units.saturating_sub(self.rest).div_ceil(rate))
         };
-        let own = member.backlog(self.virtual_now);
-        // Its backlog and the call within what is free: both sides move, each at its speed.
-        let over = used.saturating_add(own).saturating_sub(whole);
-        let share = speed
-            .saturating_mul(member.weight)
-            .div_euclid(self.weights.max(1));
-        let both = over.div_ceil(speed.saturating_add(share));
+        // What the whole has no room for.
+        let over = used.saturating_sub(whole);
+        let of_whole = ms_of(over.div_ceil(self.weights.max(1)));
+        let Some(member) = self.members.get(tenant) else {
+            return of_whole;
+        };
+        // Its backlog and the call within what is free: a step moves both sides.
+        let over = used.saturating_add(member.backlog(self.virtual_now));
+        let over = over.saturating_sub(whole);
+        let both = over.div_ceil(self.weights.saturating_add(member.weight));
         // Or until it has none: then all that is free is its.
-        let none = own.div_ceil(share.max(1));
-        ms(both.min(none).max(of_whole))
+        let none = member.finish.saturating_sub(self.virtual_now);
+        ms_of(both.min(none)).max(of_whole)
     }
 
     /// Notes that a tenant without a backlog found no room: the others leave it to it.
@@ -273,3 +276,134 @@ const SCALE: u128 = 1 << 20;
 const CLAIM_GRACE_MS: i64 = 6_000;
 /// No hint is longer: two minutes pay for a bucket of a minute and a call as large.
 const CLAIM_MS_MAX: i64 = 126_000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    struct Step {
+        pause_ms: i64,
+        tenant: usize,
+        reserved: u64,
+        actual: u64,
+        takes_ms: i64,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let one = (
+            0..3_000_i64,
+            0..3_usize,
+            1..50_u64,
+            0..50_u64,
+            0..60_000_i64,
+        );
+        let step = one.prop_map(|(pause_ms, tenant, reserved, actual, takes_ms)| Step {
+            pause_ms,
+            tenant,
+            reserved,
+            actual: actual.min(reserved),
+            takes_ms,
+        });
+        prop::collection::vec(step, 1..120)
+    }
+
+    fn check_sums(fair: &Fair) {
+        let members = fair.members.values();
+        let backlogs = members.map(|member| member.backlog(fair.virtual_now));
+        assert_eq!(backlogs.sum::<u128>(), fair.backlog);
+        let weights: u128 = fair.members.values().map(|member| member.weight).sum();
+        assert_eq!(weights, fair.weights);
+        assert_eq!(fair.members.len(), fair.finishes.len());
+    }
+
+    proptest! {
+        /// The model: of the calls that were let in, sum up each window of a minute.
+        #[test]
+        fn no_minute_of_all_tenants_uses_more_than_quota_and_burst(
+            steps in steps(),
+            rate in 1..200_u64,
+            burst in 1..100_u64,
+        ) {
+            let (mut fair, size) = (Fair::default(), Size { rate, burst });
+            let tenants: [Arc<str>; 3] = ["a".into(), "b".into(), "c".into()];
+            let mut now = 0;
+            let mut open: Vec<(i64, FairLot, u64)> = Vec::new();
+            let mut let_in: Vec<(i64, u64)> = Vec::new();
+            for step in &steps {
+                let next = now + step.pause_ms;
+                open.sort_by_key(|(ends, ..)| *ends);
+                while open.first().is_some_and(|(ends, ..)| *ends <= next) {
+                    let (ends, lot, unused) = open.remove(0);
+                    fair.pass(ends, rate);
+                    fair.give_back(&lot, unused);
+                    check_sums(&fair);
+                }
+                now = next;
+                fair.pass(now, rate);
+                let tenant = &tenants[step.tenant];
+                let wait = fair.wait_ms(tenant, step.reserved, size);
+                if wait == 0 {
+                    let weight = [1, 2, 7][step.tenant];
+                    let lot = fair.take(tenant, step.reserved, weight);
+                    open.push((now + step.takes_ms, lot, step.reserved - step.actual));
+                    let_in.push((now, step.actual));
+                } else {
+                    fair.claim(tenant, step.reserved, wait, now);
+                }
+                check_sums(&fair);
+            }
+            let largest = steps.iter().map(|step| step.reserved).max().unwrap();
+            let most = rate + burst.max(largest);
+            for (from, _) in &let_in {
+                let window = let_in.iter().filter(|(at, _)| (*from..from + 60_000).contains(at));
+                let used: u64 = window.map(|(_, used)| used).sum();
+                prop_assert!(used <= most, "{used} of {most} from {from}");
+            }
+        }
+
+        /// The hint is enough where nobody else takes anything, to the millisecond that rounding may
+        /// cost.
+        #[test]
+        fn whoever_waits_as_told_is_let_in(steps in steps(), rate in 1..200_u64, burst in 1..100_u64) {
+            let (mut fair, size) = (Fair::default(), Size { rate, burst });
+            let tenants: [Arc<str>; 3] = ["a".into(), "b".into(), "c".into()];
+            let mut now = 0;
+            for step in &steps {
+                now += step.pause_ms;
+                fair.pass(now, rate);
+                let tenant = &tenants[step.tenant];
+                let wait = fair.wait_ms(tenant, step.reserved, size);
+                now += i64::try_from(wait).unwrap() + i64::from(wait > 0);
+                fair.pass(now, rate);
+                prop_assert_eq!(fair.wait_ms(tenant, step.reserved, size), 0);
+                fair.take(tenant, step.reserved, [1, 2, 7][step.tenant]);
+            }
+        }
+    }
+
+    #[test]
+    fn payment_is_divided_by_weight_and_goes_to_the_others_when_one_is_paid() {
+        let mut fair = Fair::default();
+        let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
+        fair.pass(0, 60);
+        fair.take(&a, 30, 1);
+        fair.take(&b, 30, 3);
+        let backlog = |fair: &Fair, tenant: &Arc<str>| {
+            let member = fair.members.get(tenant);
+            member.map_or(0, |member| {
+                member.backlog(fair.virtual_now) / SCALE / 60_000
+            })
+        };
+        // Twenty seconds pay twenty: five and fifteen.
+        fair.pass(20_000, 60);
+        assert_eq!((backlog(&fair, &a), backlog(&fair, &b)), (25, 15));
+        // Twenty more pay the fifteen of b, and a as the third of that; then a alone.
+        fair.pass(45_000, 60);
+        assert_eq!((backlog(&fair, &a), backlog(&fair, &b)), (15, 0));
+        fair.pass(60_000, 60);
+        assert_eq!(fair.len(), 0);
+    }
+}

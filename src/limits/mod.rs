@@ -18,6 +18,7 @@
 )]
 
 mod applying;
+mod asker;
 mod bucket;
 mod counter;
 mod fair;

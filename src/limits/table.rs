@@ -110,6 +110,13 @@ impl Limits {
         }
     }
 
+    /// The limits on callers in force.
+    pub(super) fn settings(&self) -> Vec<LimitSettings> {
+        let tables = self.tables.load();
+        let limits = tables.limits.iter();
+        limits.map(|limit| limit.settings.clone()).collect()
+    }
+
     /// How each limit stands.
     pub fn uses(&self) -> Vec<LimitUse> {
         let tables = self.tables.load();

@@ -13,6 +13,7 @@ mod jobs;
 mod judge;
 mod limit;
 mod live;
+mod me;
 mod metadata;
 mod open_set;
 mod own;

@@ -22,12 +22,18 @@ impl Service {
     /// Answers a request for one of the proxy's own paths.
     pub async fn own<B>(&self, peer: &Peer, request: &Request<B>) -> Response<AnswerBody> {
         let call_id = CallId::generate(self.gates.clock.now());
-        let answered = if request.method() == Method::GET && request.uri().path() == CREDENTIALS {
-            self.credentials(peer, request.uri(), request.headers())
-                .await
-        } else {
-            let detail = "the proxy has no such path of its own";
-            Err(Refusal::new(RefusalKind::UnknownOperation, detail))
+        let (path, headers) = (request.uri().path(), request.headers());
+        let rest = path.strip_prefix(OWN_PATHS).unwrap_or_default();
+        let answered = match (request.method(), rest) {
+            (&Method::GET, "credentials") => self.credentials(peer, request.uri(), headers).await,
+            (&Method::GET, "me") => self.me(peer, request.uri(), headers).await,
+            (&Method::GET, rest) if let Some(id) = rest.strip_prefix("calls/") => {
+                self.own_call(peer, request.uri(), headers, id).await
+            }
+            _ => {
+                let detail = "the proxy has no such path of its own";
+                Err(Refusal::new(RefusalKind::UnknownOperation, detail))
+            }
         };
         let answer = answered.unwrap_or_else(|refusal| self.refuse(call_id, &refusal));
         answer.map(AnswerBody::own)
@@ -68,12 +74,17 @@ impl Service {
             "Token": session.token.as_str(),
             "Expiration": whole_seconds(session.expires_at),
         });
-        let mut answer = Response::new(Bytes::from(body.to_string()));
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Ok(answer)
+        Ok(json_answer(body.to_string()))
     }
+}
+
+/// An answer that nobody keeps.
+pub(super) fn json_answer(body: String) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from(body));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
 }
 
 /// `2026-11-22T10:00:00Z`: some SDKs read no fractions of a second.
@@ -82,6 +93,5 @@ fn whole_seconds(at: Timestamp) -> String {
     at.to_string().replace(".000Z", "Z")
 }
 
-const CREDENTIALS: &str = "/bedrock-meter/v1/credentials";
 /// SDKs refresh some minutes ahead of it.
 const LIFETIME: Duration = Duration::from_hours(1);

@@ -154,6 +154,10 @@ refusals! {
         "Wait as the retry headers say: the account's Bedrock quota is shared fairly between all tenants.",
     NeverFits => "limit_never_fits" 400 "ValidationException" false
         "Send a smaller request or a smaller `max_tokens`: this one alone is above the limit.",
+    CallUnknown => "call_unknown" 404 "ResourceNotFoundException" false
+        "Check the id (header `x-bedrock-meter-call-id`), and who asks: only a tenant's own calls that have ended are shown.",
+    LedgerUnreadable => "ledger_unreadable" 503 "ServiceUnavailableException" true
+        "Tell the operator: the ledger cannot be read at this moment. Calls are served.",
     BodyTooLong => "body_too_long" 400 "ValidationException" false
         "Send at most `listener.body_bytes_max` bytes; Bedrock's own limit is 25,000,000.",
     BodyCut => "body_cut" 400 "ValidationException" false

@@ -28,7 +28,7 @@ use crate::aws::{Scope, Signable, Signer, hex, parse_model_ref};
 use crate::budgets::Reservation;
 use crate::domain::{
     CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
-    ServiceTier, Timestamp, Usage, Usd,
+    ServiceTier, TenantId, Timestamp, Usage, Usd,
 };
 use crate::identity::{
     Caller, Claims, Grants, Head, IdentityError, Peer, Principal, Proof, client_address,
@@ -121,7 +121,8 @@ impl Service {
         self.gates.metrics.refused(refusal.tenant.as_ref(), reason);
         let wait = refusal.retry_after.map(|wait| wait.as_millis());
         let retry_after_ms = wait.and_then(|wait| u64::try_from(wait).ok());
-        tracing::info!(event = "refused", %call_id, kind, reason, retry_after_ms, "call refused");
+        let tenant = refusal.tenant.as_ref().map(TenantId::as_str);
+        tracing::info!(event = "refused", %call_id, tenant, kind, reason, retry_after_ms, "call refused");
         refusal.respond(call_id)
     }
 
@@ -172,7 +173,7 @@ impl Service {
         let gathered = gathered.map_err(|error| Refusal::from(&error))?;
         let _buffered = gates.metrics.buffered(gathered.length);
         let begun = Instant::now();
-        let proof = self.prove(&world, caller, &head, &gathered)?;
+        let proof = self.prove(&world, caller, &head, || gathered.sha256())?;
         let facts = request_facts(route.operation, &headers, &gathered.pieces);
         let principal = identify(&world, &callers, proof, &head, &route, &facts)?;
         let named = named_where_judged(&world, &principal, &route, &headers, &gathered);
@@ -273,17 +274,17 @@ impl Service {
     }
 
     /// The proof of a caller whose body is here.
-    fn prove(
+    pub(super) fn prove(
         &self,
         world: &World,
         caller: Caller<'_>,
         head: &Head<'_>,
-        gathered: &Gathered,
+        body_sha256: impl FnOnce() -> [u8; 32],
     ) -> Result<Option<Proof>, Refusal> {
         let valid = world.identity.refuses_replays();
         let signature = valid.and_then(|_| caller.signature());
         let signature = signature.map(str::to_owned);
-        let proof = world.identity.prove(caller, head, || gathered.sha256());
+        let proof = world.identity.prove(caller, head, body_sha256);
         let proof = proof.map_err(|error| Refusal::from(&error))?;
         // Only what holds is remembered: others could fill the memory with junk.
         if let (Some(valid), Some(signature), Some(proof)) = (valid, signature, &proof)

@@ -17,7 +17,7 @@ use super::wanted::Wanted;
 use crate::budgets::Budgets;
 use crate::domain::Clock;
 use crate::identity::{Certificates, Identity, Issuers, Replays};
-use crate::ledger::{OpenCalls, SpillState};
+use crate::ledger::{OpenCalls, Settings as LedgerSettings, SpillState};
 use crate::limits::Limits;
 use crate::meters::{Tails, Windows};
 use crate::pricing::Catalogue;
@@ -79,6 +79,8 @@ pub struct Gates {
     pub spill: Arc<SpillState>,
     /// The log that is written before the first upstream byte.
     pub open_calls: Arc<OpenCalls>,
+    /// Where settled calls are read, for callers that ask for their own.
+    pub ledger: LedgerSettings,
     /// The calls that are open.
     pub open_set: Arc<OpenSet>,
     /// Who reads on when a client leaves.

@@ -259,9 +259,14 @@ impl Metrics {
 
     /// Notes who tells of a kind of notice that is about no budget.
     pub fn alerting(&self, kind: &'static str, has_outlets: bool) {
-        let gauge = |by| self.alerting.with_label_values(&[kind, by]);
-        let by = if has_outlets { "outlet" } else { "prometheus" };
-        gauge(by).set(1);
+        let (by, other) = if has_outlets {
+            ("outlet", "prometheus")
+        } else {
+            ("prometheus", "outlet")
+        };
+        self.alerting.with_label_values(&[kind, by]).set(1);
+        // It may not be there.
+        let _removed = self.alerting.remove_label_values(&[kind, other]);
     }
 
     /// Counts a notice that a configured outlet took.

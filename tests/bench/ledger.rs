@@ -154,8 +154,8 @@ fn wait(rate: usize, seconds: u64) -> anyhow::Result<()> {
         waited.extend(ended.into_iter().map(|end| now.saturating_sub(end)));
     }
     waited.sort();
-    let at = |share: f64| waited[((waited.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    let (p50, p99) = (at(0.5), at(0.99));
+    let at = |percent: usize| waited[(waited.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    let (p50, p99) = (at(50), at(99));
     println!(
         "commit lag at {rate} a second: p50 {p50:.1} ms, p99 {p99:.1} ms (must: 50), \
          commit_interval included; {} went to the spill",

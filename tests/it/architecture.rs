@@ -71,7 +71,7 @@ const SETTINGS: Imports = only(&[
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 23] = [
+const ROOMS: [Room; 24] = [
     Room::new(
         0,
         "domain",
@@ -167,6 +167,12 @@ const ROOMS: [Room; 23] = [
         "doctor",
         only(&["domain", "aws", "pricing", "ledger", "upstream"]),
         "the road to AWS, proven step by step; charges nothing",
+    ),
+    Room::new(
+        3,
+        "plan",
+        only(&["domain", "budgets", "ledger"]),
+        "budgets over past calls: replayed, compared, suggested",
     ),
     Room::new(
         3,

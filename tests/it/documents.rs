@@ -370,13 +370,13 @@ fn command(line: &str) -> Option<Vec<String>> {
     COMMANDS
         .contains(&words.first()?.as_str())
         .then(|| match words[0].as_str() {
-            "prices" => words.into_iter().take(2).collect(),
+            "prices" | "ledger" => words.into_iter().take(2).collect(),
             _ => words.into_iter().take(1).collect(),
         })
 }
 
 /// Words that can only be commands.
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "serve",
     "demo",
     "simulate",
@@ -384,5 +384,6 @@ const COMMANDS: [&str; 8] = [
     "check-config",
     "report",
     "explain",
+    "ledger",
     "completions",
 ];

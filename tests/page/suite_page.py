@@ -151,6 +151,30 @@ class Page(unittest.TestCase):
         expect(self.page.locator("#answer")).to_contain_text("not a call id")
         self.assertEqual(self.page.locator("#answer b").count(), 0)
 
+    def test_budgets_show_what_is_spent_and_left_as_the_command_line(self):
+        self.proxy.terminate()
+        long = "tenant-as-long-as-nobody-wants-" + "x" * 30
+        budget = {"limit_usd": "2", "tenant": "*", "owner": "<b>x</b>"}
+        self.proxy = self.space.proxy(self.simulator.url, budgets__teams=budget,
+                                      budgets__all={"limit_usd": "1000000"})
+        for tenant in ("research", long):
+            call(self.proxy, tenant)
+        self.proxy.wait_for_entries(2, 30)
+        self.open()
+        expect(self.page.locator("#budget-rows tr")).to_have_count(3, timeout=30_000)
+        code, said = harness.run("budgets", "show", "--server", self.proxy.admin, "--format", "json")
+        expected = sorted([f"{one['budget']} ({one['period']})", one["subject"] or "everybody",
+                           *("$" + one[name] for name in ("limit_usd", "spent_usd", "remaining_usd"))]
+                          for one in json.loads(said)["budgets"])
+        shown = sorted([row.locator("th, td").nth(n).inner_text() for n in (0, 1, 2, 3, 5)]
+                       for row in self.page.locator("#budget-rows tr").all())
+        self.assertEqual((code, shown), (0, expected))
+        spent = fractions.Fraction(expected[1][3].removeprefix("$"))
+        self.assertGreater(spent, 0)
+        wide = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        self.assertLessEqual(*wide)
+        self.assertEqual(self.errors, [])
+
     def test_it_outlives_a_restart_of_the_server_and_keeps_its_numbers(self):
         call(self.proxy, "research")
         self.proxy.wait_for_entries(1, 30)

@@ -13,6 +13,7 @@ import http.server
 import json
 import pathlib
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -27,7 +28,7 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.config
 import botocore.credentials
-from harness import REGION, UPSTREAM_KEY, Workspace, run
+from harness import REGION, UPSTREAM_KEY, Workspace, configuration, run
 
 MESSAGES = [{"role": "user", "content": [{"text": "Hello"}]}]
 # The simulator answers it as a model of Anthropic, and no price list has it.
@@ -190,6 +191,46 @@ class Alerts(unittest.TestCase):
             tenants = collections.Counter(notice["tenant"] for notice in receiver.notices())
             self.assertEqual({"search": 1, "support": 1}, tenants)
 
+    def test_a_budget_tells_of_each_threshold_once_through_a_kill(self):
+        budget = {"tenant": "search", "limit_usd": "0.001", "period": "month", "thresholds": [50, 100],
+                  "outlets": ["ops"], "owner": "finops@example.org"}
+        with Workspace() as workspace:
+            receiver, simulator = Receiver(), workspace.simulator()
+
+            def proxy():
+                return workspace.proxy(simulator.url, budgets__search=budget, alerts={"timeout": "2s"},
+                                       alerts__outlets__ops=webhook(receiver.url))
+
+            # 0.25 and 1.25 dollars a million: two calls cost 0.0006 each.
+            def pay(proxy):
+                path = "/model/anthropic.claude-3-haiku-20240307-v1:0/converse"
+                headers = {"content-type": "application/json", "x-bedrock-meter-tenant": "search",
+                           "x-simulate": "input=1900,output=100"}
+                body = json.dumps({"messages": MESSAGES}).encode()
+                request = urllib.request.Request(proxy.url + path, body, headers, method="POST")
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    answer.read()
+
+            first = proxy()
+            pay(first)
+            (half,) = [json.loads(request.body) for request in receiver.wait(1)]
+            self.assertEqual(("threshold", "search", 50), (half["kind"], half["budget"], half["threshold_percent"]))
+            self.assertEqual(("0.0006", "0.001"), (half["spent_usd"], half["limit_usd"]))
+            delivered(first, 1)
+            first.kill()
+            again = proxy()
+            pay(again)
+            whole = json.loads(receiver.wait(2)[1].body)
+            self.assertEqual(100, whole["threshold_percent"])
+            delivered(again, 2)
+            pay(again)
+            # Another look of the thread, which finds nothing new.
+            until("the third call in the gauges", lambda: again.metric(
+                "bedrock_meter_budget_spent_usd", budget="search") > 0.0017)
+            time.sleep(1.5)
+            self.assertEqual(2, len({notice["id"] for notice in receiver.notices()}))
+            self.assertEqual(2, len(receiver.requests))
+
     def test_a_kill_between_claim_and_answer_redelivers_under_the_same_id(self):
         with Workspace() as workspace:
             receiver, simulator = Receiver(), workspace.simulator()
@@ -264,6 +305,19 @@ class Alerts(unittest.TestCase):
             [notice] = [n for n in receiver.notices() if n["kind"] == "store_trouble"]
             self.assertEqual(("store=ledger", "critical"), (notice["subject"], notice["severity"]))
             self.assertEqual(1, len(proxy.wait_for_entries(1, 30)))
+
+    def test_an_outlet_of_a_reload_is_told_and_prometheus_no_more(self):
+        with Workspace() as workspace:
+            receiver, simulator = Receiver(), workspace.simulator()
+            proxy = outlets(workspace, simulator, {})
+            spend(proxy)
+            self.assertEqual(1, proxy.metric("bedrock_meter_alerting_info", kind="unpriced_spend", by="prometheus"))
+            changes = {"alerts": {"default_outlets": ["ops"]}, "alerts__outlets__ops": webhook(receiver.url)}
+            proxy.config.write_text(configuration(proxy.ledger, simulator.url, changes))
+            proxy.process.send_signal(signal.SIGHUP)
+            receiver.wait(1)
+            self.assertEqual(1, proxy.metric("bedrock_meter_alerting_info", kind="unpriced_spend"))
+            self.assertEqual(1, proxy.metric("bedrock_meter_alerting_info", kind="unpriced_spend", by="outlet"))
 
     def test_slack_and_sns_are_told_in_their_own_shapes(self):
         with Workspace() as workspace:

@@ -70,6 +70,7 @@ class Api(Asking):
             "/api/v1/report": ["", "?by=tenant,day", "?by=moon", "?from=yesterday", "?from=2026-01-01&to=2026-02-01"],
             "/api/v1/calls/{call_id}": [call_id, "x", "0190a5a0-0000-7000-8000-000000000000"],
             "/api/v1/live": [""],
+            "/api/v1/budgets": [""],
             "/api/v1/keys": ["", "?tenant=research", "?tenant=a%20b", "?owner=ann"],
             "/api/v1/tenants": [""],
             "/api/v1/audit": ["", "?last=1", "?last=many"],
@@ -220,7 +221,7 @@ class Roles(Asking):
         key = f"/api/v1/keys/{self.keys['research']}"
         asked = {
             "report": ("/api/v1/report", "GET", None), "call": (f"/api/v1/calls/{call_id}", "GET", None),
-            "live": ("/api/v1/live", "GET", None), "metrics": ("/metrics", "GET", None),
+            "live": ("/api/v1/live", "GET", None), "budgets": ("/api/v1/budgets", "GET", None), "metrics": ("/metrics", "GET", None),
             "keys": ("/api/v1/keys", "GET", None), "tenants": ("/api/v1/tenants", "GET", None),
             "issue keys": ("/api/v1/keys", "POST", {"tenant": "research"}),
             "change keys": (key + "/expire", "POST", {"at": "2099-01-01"}),
@@ -249,7 +250,7 @@ class Roles(Asking):
         seen = b""
         for path in ["/api/v1/report", *(f"/api/v1/report?by={by}" for by in
                      ("tenant", "application", "model", "operation", "region", "tier", "outcome", "day")),
-                     f"/api/v1/calls/{own}", f"/api/v1/calls/{other}", "/api/v1/live", "/api/v1/keys",
+                     f"/api/v1/calls/{own}", f"/api/v1/calls/{other}", "/api/v1/live", "/api/v1/budgets", "/api/v1/keys",
                      "/api/v1/keys?tenant=research", "/api/v1/tenants", "/api/v1/tenants/research"]:
             status, body = self.ask_as("lead", path)
             self.assertIn(status, (200, 404), path)

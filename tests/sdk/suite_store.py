@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 from fractions import Fraction
 
-from harness import ROOT, Workspace
+from harness import ROOT, Workspace, run
 from suite_crash import Load
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -127,6 +127,9 @@ class Store(unittest.TestCase):
             self.assertEqual(0, proxy.terminate())
         with self.subTest("nothing is left in the spill"):
             self.assertEqual([], list((proxy.ledger / "spill").iterdir()))
+        with self.subTest("sums are those of the entries"):
+            code, said = run("ledger", "verify", "--ledger", proxy.ledger)
+            self.assertEqual(0, code, said)
         served, found = self.simulator.served(), proxy.entries()
         sources = collections.Counter(entry["usage_source"] for entry in found)
         print(f"\n    {len(served)} calls served, {len(found)} entries {dict(sources)}, "

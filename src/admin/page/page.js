@@ -148,6 +148,49 @@ function drawLive(live) {
   ])));
 }
 
+// How much of a limit is taken, in thousandths: whole numbers, as amounts are not floats here.
+function thousandths(amount, limit) {
+  const femto = (text) => {
+    const [whole, fraction = ""] = text.split(".");
+    return BigInt(whole + fraction.padEnd(15, "0"));
+  };
+  const all = femto(limit);
+  const part = all > 0n ? (femto(amount) * 1000n) / all : 1000n;
+  return Number(part > 1000n ? 1000n : part);
+}
+
+function budgetBar(one) {
+  const bar = document.createElement("span");
+  bar.className = "bar";
+  bar.setAttribute("aria-hidden", "true");
+  const spent = thousandths(one.spent_usd, one.limit_usd);
+  const held = Math.min(thousandths(one.held_usd, one.limit_usd), 1000 - spent);
+  for (const [kind, share] of [["spent", spent], ["held", held], ["left", 1000 - spent - held]]) {
+    const part = document.createElement("span");
+    part.className = kind;
+    part.style.flexGrow = String(share);
+    bar.append(part);
+  }
+  return bar;
+}
+
+// The fullest first.
+function drawBudgets(budgets) {
+  const fullness = (one) => thousandths(one.spent_usd, one.limit_usd);
+  const sorted = [...budgets].sort((a, b) => fullness(b) - fullness(a));
+  at("budgets").hidden = budgets.length === 0;
+  at("budget-rows").replaceChildren(...sorted.slice(0, ROWS_MAX).map((one) => {
+    const row = line([
+      ["th", `${one.budget} (${one.period})`], ["td", one.subject || "everybody"],
+      ["n", `$${one.limit_usd}`], ["n", `$${one.spent_usd}`], ["n", `$${one.held_usd}`], ["n", `$${one.remaining_usd}`],
+    ]);
+    row.firstChild.append(budgetBar(one));
+    return row;
+  }));
+  at("budgets-more").hidden = sorted.length <= ROWS_MAX;
+  at("budgets-more").textContent = `The ${ROWS_MAX} fullest of ${sorted.length}.`;
+}
+
 // Shares of calls, not of dollars: what is unknown has no dollars to draw.
 function drawBar(total) {
   const unknown = Math.max(total.missing_calls, total.unpriced_calls);
@@ -186,10 +229,11 @@ async function refresh() {
   try {
     const { day, month } = spans();
     const report = "/api/v1/report?by=tenant,application&";
-    const [read, session, today, all, live, health] = await Promise.all(
-      [metrics(), ...["/api/v1/session", report + day, report + month, "/api/v1/live", "/readyz"].map(ask)]);
+    const [read, session, today, all, live, budgets, health] = await Promise.all(
+      [metrics(), ...["/api/v1/session", report + day, report + month, "/api/v1/live", "/api/v1/budgets", "/readyz"].map(ask)]);
     drawSpend(JSON.parse(today), JSON.parse(all));
     drawLive(JSON.parse(live));
+    drawBudgets(JSON.parse(budgets).budgets);
     drawHealth(JSON.parse(health), gauges(read));
     drawWho(JSON.parse(session));
     lastUpdate = new Date().toISOString().slice(11, 19);

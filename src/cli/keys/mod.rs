@@ -20,7 +20,7 @@ pub(super) use registrar::Registrar;
 pub(super) use when::When;
 
 use registrar::LocalRegistrar;
-use remote::RemoteRegistrar;
+pub(super) use remote::RemoteRegistrar as Remote;
 
 use super::output::{printing, say};
 use super::serve;
@@ -138,8 +138,7 @@ impl Desk {
     pub(super) fn open(place: &Place) -> anyhow::Result<Result<Self, ExitCode>> {
         let now = SystemClock.now();
         if let Some(url) = &place.server {
-            let token = place.token();
-            let remote = RemoteRegistrar::new(url, token.as_deref(), place.ca_file.clone())?;
+            let remote = remote(url, place.server_token.as_deref(), place.ca_file.clone())?;
             let registrar = Box::new(remote);
             return Ok(Ok(Self { registrar, now }));
         }
@@ -152,12 +151,18 @@ impl Desk {
     }
 }
 
-impl Place {
-    /// The option before the variable.
-    fn token(&self) -> Option<String> {
-        let given = self.server_token.clone();
-        given.or_else(|| std::env::var("BEDROCK_METER_ADMIN_TOKEN").ok())
-    }
+/// A running server; its token is the one that was given, else that of the variable.
+///
+/// # Errors
+/// When the URL cannot be called or the certificate authorities cannot be read.
+pub(super) fn remote(
+    url: &str,
+    token: Option<&str>,
+    ca_file: Option<PathBuf>,
+) -> anyhow::Result<Remote> {
+    let given = token.map(str::to_owned);
+    let token = given.or_else(|| std::env::var("BEDROCK_METER_ADMIN_TOKEN").ok());
+    Remote::new(url, token.as_deref(), ca_file)
 }
 
 /// Runs the command.

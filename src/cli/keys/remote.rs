@@ -26,7 +26,7 @@ use crate::registry::{
 use crate::upstream::{Exchange, Patience, Pool, RequestBody, Settings, Target};
 
 /// A running server.
-pub(super) struct RemoteRegistrar {
+pub(in crate::cli) struct RemoteRegistrar {
     runtime: Runtime,
     pool: Arc<Pool>,
     target: Target,
@@ -63,7 +63,11 @@ impl RemoteRegistrar {
         })
     }
 
-    fn read<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+    /// What `GET /api/v1/{path}` answers.
+    ///
+    /// # Errors
+    /// When it cannot be had or read.
+    pub(in crate::cli) fn read<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.ask(Method::GET, path, None)
     }
 

@@ -14,6 +14,14 @@ pub(in crate::cli) enum When {
 }
 
 impl When {
+    /// So long ago, or the instant.
+    pub(in crate::cli) const fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::In(ms) => Timestamp::from_unix_ms(now.unix_ms().saturating_sub(ms)),
+            Self::At(at) => at,
+        }
+    }
+
     pub(in crate::cli) const fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::In(ms) => Timestamp::from_unix_ms(now.unix_ms().saturating_add(ms)),

@@ -1,26 +1,14 @@
-//! `bedrock-meter budgets`: budgets and what people are told of them.
+//! `bedrock-meter budgets test-alert`: whether the outlets of a configuration take a notice.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use super::output::{Table, printing};
-use super::serve;
 use crate::app::{TestedOutlet, test_alert};
+use crate::cli::output::{Table, printing};
+use crate::cli::serve;
 use crate::domain::Keyword as _;
-
-/// What is asked of budgets.
-#[derive(Debug, Args)]
-pub(super) struct BudgetsArgs {
-    #[command(subcommand)]
-    command: BudgetsCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum BudgetsCommand {
-    TestAlert(TestAlertArgs),
-}
 
 /// Sends a test notice through the outlets of a configuration, and prints what each answered
 ///
@@ -28,7 +16,7 @@ enum BudgetsCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   bedrock-meter budgets test-alert --outlet ops --config bedrock-meter.toml")]
-struct TestAlertArgs {
+pub(super) struct TestAlertArgs {
     /// Only this outlet; may be given several times [default: all]
     #[arg(long, value_name = "NAME")]
     outlet: Vec<String>,
@@ -40,17 +28,11 @@ struct TestAlertArgs {
     config: Option<PathBuf>,
 }
 
-/// Runs one of the commands.
+/// Sends it.
 ///
 /// # Errors
 /// When it cannot be done.
-pub(super) fn run(args: &BudgetsArgs) -> anyhow::Result<ExitCode> {
-    match &args.command {
-        BudgetsCommand::TestAlert(args) => test(args),
-    }
-}
-
-fn test(args: &TestAlertArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &TestAlertArgs) -> anyhow::Result<ExitCode> {
     let settings = match serve::settings(args.config.as_deref()) {
         Ok(settings) => settings,
         Err(bad_configuration) => return Ok(bad_configuration),

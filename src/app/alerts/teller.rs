@@ -1,91 +1,35 @@
-//! The thread that tells people: looks each second what stands, notes it in the delivery log, and
-//! delivers. Calls never meet it; it reads what other threads leave.
+//! Looks each second what stands, notes it in the delivery log, and delivers.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::alert_log::AlertLog;
-use super::alert_road::Road;
-use super::alert_signals::SignalSource;
+use super::Alerts;
+use super::again::{Told, standing_for, to_tell_again};
+use super::log::AlertLog;
+use super::road::Road;
 use crate::alerts::{
-    Delivery, Firing, Kind, Notice, Outcome, Settings, Signal, SqliteLog, Status, crossings,
-    forecast, pause,
+    Delivery, Firing, Kind, Notice, Outcome, Settings, Signal, SqliteLog, crossings, forecast,
+    pause,
 };
-use crate::domain::{BudgetStanding, Clock, Keyword as _, Timestamp};
-use crate::telemetry::{BudgetGauge, Metrics};
-use crate::upstream::{self, CredentialStore};
-
-/// Where the budgets of this process stand, asked about once a second.
-pub(super) type Standings = Box<dyn Fn() -> Vec<BudgetStanding> + Send>;
-
-/// What the thread works with.
-pub(super) struct Alerts {
-    pub(super) settings: Settings,
-    pub(super) upstream: upstream::Settings,
-    pub(super) ledger_directory: std::path::PathBuf,
-    pub(super) standings: Standings,
-    pub(super) signals: SignalSource,
-    pub(super) credentials: CredentialStore,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) clock: Arc<dyn Clock>,
-}
-
-/// The running thread. It ends when this is dropped, and waits a little for what is on its way.
-pub(super) struct AlertsThread {
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl AlertsThread {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// When an outlet cannot be had.
-    pub(super) fn start(alerts: Alerts) -> anyhow::Result<Self> {
-        let teller = Teller::new(alerts)?;
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let thread = std::thread::Builder::new()
-            .name("alerts".to_owned())
-            .spawn(move || runtime.block_on(teller.run(stopped)))
-            .context("start the thread of alerts")?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for AlertsThread {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!(event = "alerts_failed", "the thread of alerts panicked");
-        }
-    }
-}
-
-/// What an outlet that hears again was told, by id, and when.
-type Told = BTreeMap<String, (Notice, Instant)>;
+use crate::domain::{BudgetStanding, Keyword as _, Timestamp};
+use crate::telemetry::BudgetGauge;
+use crate::upstream;
 
 /// What an attempt came to.
 type Attempt = (Delivery, Result<String, String>);
 
-struct Teller {
-    alerts: Alerts,
+/// Who tells: what it knows between two looks.
+pub(super) struct Teller {
+    pub(super) alerts: Alerts,
     roads: BTreeMap<String, Arc<Road>>,
+    file: PathBuf,
     defaults: Arc<[Arc<str>]>,
     /// None where there are no outlets: nobody is told, so nothing is written.
     log: Option<AlertLog>,
@@ -94,40 +38,73 @@ struct Teller {
     /// What each outlet that hears again was told of.
     told: BTreeMap<String, Told>,
     pruned_at: Option<Instant>,
-    on_their_way: JoinSet<Attempt>,
-    again: JoinSet<(String, Result<String, String>)>,
+    pub(super) on_their_way: JoinSet<Attempt>,
+    pub(super) again: JoinSet<(String, Result<String, String>)>,
 }
 
 impl Teller {
-    fn new(alerts: Alerts) -> anyhow::Result<Self> {
-        let settings = &alerts.settings;
-        let mut roads = BTreeMap::new();
-        for outlet in &settings.outlets {
-            let road = Road::new(outlet, &alerts.upstream, settings.timeout)?;
-            roads.insert(outlet.name.clone(), Arc::new(road));
-        }
-        let file = settings.file.clone();
+    /// Who tells with these.
+    ///
+    /// # Errors
+    /// When an outlet cannot be had.
+    pub(super) fn new(alerts: Alerts) -> anyhow::Result<Self> {
+        let file = alerts.settings.file.clone();
         let file = file.unwrap_or_else(|| SqliteLog::file_in(&alerts.ledger_directory));
-        let log = (!roads.is_empty()).then(|| AlertLog::open(file));
-        let defaults = settings.default_outlets.iter();
-        let defaults: Arc<[Arc<str>]> = defaults.map(|name| name.as_str().into()).collect();
-        for kind in [Kind::Sudden, Kind::Unpriced, Kind::Store] {
-            alerts.metrics.alerting(kind.name(), !defaults.is_empty());
-        }
-        Ok(Self {
+        let mut teller = Self {
+            roads: roads(&alerts.settings, &alerts.upstream)?,
             alerts,
-            roads,
-            defaults,
-            log,
+            file,
+            defaults: Arc::default(),
+            log: None,
             claimed: HashSet::new(),
             told: BTreeMap::new(),
             pruned_at: None,
             on_their_way: JoinSet::new(),
             again: JoinSet::new(),
-        })
+        };
+        teller.follow_settings();
+        Ok(teller)
     }
 
-    async fn run(mut self, stop: CancellationToken) {
+    /// Puts another configuration in force; one that cannot be had leaves the old one.
+    pub(super) fn reload(&mut self, settings: Settings) {
+        match roads(&settings, &self.alerts.upstream) {
+            Ok(roads) => {
+                self.roads = roads;
+                self.alerts.settings = settings;
+                self.follow_settings();
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(
+                    event = "alerts_not_reloaded",
+                    error,
+                    "outlets stay as they were"
+                );
+            }
+        }
+    }
+
+    fn follow_settings(&mut self) {
+        if self.log.is_none() && !self.roads.is_empty() {
+            self.log = Some(AlertLog::open(self.file.clone()));
+        }
+        let defaults = self.alerts.settings.default_outlets.iter();
+        self.defaults = defaults.map(|name| name.as_str().into()).collect();
+        for kind in [Kind::Sudden, Kind::Unpriced, Kind::Store] {
+            let has_outlets = !self.defaults.is_empty();
+            self.alerts.metrics.alerting(kind.name(), has_outlets);
+        }
+        // Outlets that were not there may be.
+        self.claimed.clear();
+    }
+
+    /// Tells until it is stopped, and waits a little for what is on its way.
+    pub(super) async fn run(
+        mut self,
+        mut settings: watch::Receiver<Settings>,
+        stop: CancellationToken,
+    ) {
         let mut beat = tokio::time::interval(LOOK_INTERVAL);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -135,6 +112,10 @@ impl Teller {
                 () = stop.cancelled() => break,
                 Some(attempt) = self.on_their_way.join_next() => self.settle_joined(attempt),
                 Some(again) = self.again.join_next() => self.note_again(again),
+                Ok(()) = settings.changed() => {
+                    let settings = settings.borrow_and_update().clone();
+                    self.reload(settings);
+                }
                 _instant = beat.tick() => self.look(),
             }
         }
@@ -147,7 +128,7 @@ impl Teller {
         let _ended = tokio::time::timeout(STOP_MAX, rest).await;
     }
 
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         let now = self.alerts.clock.now();
         let standings = (self.alerts.standings)();
         self.alerts.metrics.budgets(gauges(&standings, now));
@@ -166,7 +147,7 @@ impl Teller {
         if self.defaults.is_empty() {
             return Vec::new();
         }
-        let mut signals = self.alerts.signals.signals();
+        let mut signals = (self.alerts.signals)(&self.alerts.settings.sudden);
         if self.log.as_ref().is_some_and(AlertLog::is_in_trouble) {
             let (store, mode) = ("alerts", "the delivery log is kept in memory");
             signals.push(Signal::Trouble { store, mode });
@@ -194,7 +175,7 @@ impl Teller {
 
     fn claim_one(&mut self, notice: &Notice, outlet: &str, now: Timestamp) -> bool {
         if !self.roads.contains_key(outlet) {
-            let message = "there is no such outlet: a restart may be needed to know it";
+            let message = "a budget names an outlet that there is not";
             tracing::warn!(event = "alert_outlet_unknown", outlet, "{message}");
             return true;
         }
@@ -221,7 +202,7 @@ impl Teller {
         }
     }
 
-    fn settle_joined(&mut self, attempt: Result<Attempt, tokio::task::JoinError>) {
+    pub(super) fn settle_joined(&mut self, attempt: Result<Attempt, JoinError>) {
         match attempt {
             Ok((delivery, told)) => self.settle(&delivery, told),
             Err(error) => {
@@ -305,7 +286,7 @@ impl Teller {
         }
     }
 
-    fn note_again(&self, again: Result<(String, Result<String, String>), tokio::task::JoinError>) {
+    pub(super) fn note_again(&self, again: Result<(String, Result<String, String>), JoinError>) {
         if let Ok((outlet, Err(why))) = again {
             self.alerts.metrics.alert_failed(&outlet);
             tracing::warn!(event = "alert_failed", outlet, why, "telling again");
@@ -331,39 +312,16 @@ impl Teller {
     }
 }
 
-/// What stands for one outlet.
-fn standing_for(outlet: &str, firing: &[Firing]) -> Vec<Notice> {
-    let hears = |one: &&Firing| one.outlets.iter().any(|name| &**name == outlet);
-    let notices = firing.iter().filter(hears);
-    notices.map(|one| one.notice.clone()).collect()
-}
-
-/// What an outlet has to hear now, given what it was told. A notice keeps the time at which it was
-/// noticed, and has the newest numbers.
-fn to_tell_again(told: &mut Told, stands: Vec<Notice>, now: Instant) -> Vec<Notice> {
-    let mut before = std::mem::take(told);
-    let mut notices = Vec::new();
-    for mut notice in stands {
-        let known = before.remove(&notice.id);
-        let mut told_at = now;
-        match known {
-            Some((known, at)) if now.duration_since(at) < AGAIN_INTERVAL => {
-                (notice.at, told_at) = (known.at, at);
-            }
-            Some((known, _)) => {
-                notice.at = known.at;
-                notices.push(notice.clone());
-            }
-            None => notices.push(notice.clone()),
-        }
-        told.insert(notice.id.clone(), (notice, told_at));
-    }
-    let ended = before.into_values().map(|(notice, _)| Notice {
-        status: Status::Resolved,
-        ..notice
+/// The ways to all outlets.
+fn roads(
+    settings: &Settings,
+    upstream: &upstream::Settings,
+) -> anyhow::Result<BTreeMap<String, Arc<Road>>> {
+    let roads = settings.outlets.iter().map(|outlet| {
+        let road = Road::new(outlet, upstream, settings.timeout)?;
+        Ok((outlet.name.clone(), Arc::new(road)))
     });
-    notices.extend(ended);
-    notices
+    roads.collect()
 }
 
 fn gauges(standings: &[BudgetStanding], now: Timestamp) -> Vec<BudgetGauge> {
@@ -390,8 +348,6 @@ fn later(than: Timestamp, by: Duration) -> Timestamp {
 }
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Alertmanager is told again so often; its alerts last four times as long.
-const AGAIN_INTERVAL: Duration = Duration::from_mins(1);
 const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 /// Deliveries at the same time.
 const ON_THEIR_WAY_MAX: usize = 16;
@@ -399,36 +355,3 @@ const ON_THEIR_WAY_MAX: usize = 16;
 const ADDRESSES_MAX: u32 = 3;
 const HOLD_MARGIN: Duration = Duration::from_secs(2);
 const STOP_MAX: Duration = Duration::from_secs(3);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_notice_is_told_when_new_each_minute_and_when_it_ended() {
-        let noticed = |ms| {
-            let trouble = Signal::Trouble {
-                store: "ledger",
-                mode: "full",
-            };
-            trouble.notice(Timestamp::from_unix_ms(ms))
-        };
-        let mut told = Told::new();
-        let began = Instant::now();
-        let mut at = |seconds, stands: &[Notice]| {
-            let now = began + Duration::from_secs(seconds);
-            let again = to_tell_again(&mut told, stands.to_vec(), now);
-            again
-                .iter()
-                .map(|one| (one.status.name(), one.at.unix_ms()))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(at(0, &[noticed(5)]), [("firing", 5)]);
-        assert_eq!(at(1, &[noticed(6)]), []);
-        assert_eq!(at(59, &[noticed(7)]), []);
-        assert_eq!(at(60, &[noticed(8)]), [("firing", 5)]);
-        assert_eq!(at(61, &[noticed(9)]), []);
-        assert_eq!(at(62, &[]), [("resolved", 5)]);
-        assert_eq!(at(63, &[]), []);
-    }
-}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::alert_road::Road;
+use super::road::Road;
 use crate::alerts::{Notice, OutletKind};
 use crate::config::Settings;
 use crate::domain::{Clock as _, SystemClock};

@@ -4,36 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::sums::NewestSums;
 use crate::alerts::{DayOfTenant, Signal, SuddenSettings, sudden};
+use crate::app::sums::NewestSums;
 use crate::domain::{TenantId, Usd};
 use crate::proxy::Gates;
 use crate::telemetry::{LedgerFamily, LedgerSum};
 
 /// Looks at what other threads leave; asks no store itself.
-pub(super) struct SignalSource {
+pub(in crate::app) struct SignalSource {
     gates: Arc<Gates>,
     sums: NewestSums,
-    sudden: SuddenSettings,
     failures_seen: f64,
     failed_at: Option<Instant>,
 }
 
 impl SignalSource {
-    pub(super) const fn new(gates: Arc<Gates>, sums: NewestSums, sudden: SuddenSettings) -> Self {
+    pub(in crate::app) const fn new(gates: Arc<Gates>, sums: NewestSums) -> Self {
         Self {
             gates,
             sums,
-            sudden,
             failures_seen: 0.0,
             failed_at: None,
         }
     }
 
     /// Everything that stands now.
-    pub(super) fn signals(&mut self) -> Vec<Signal> {
+    pub(in crate::app) fn signals(&mut self, settings: &SuddenSettings) -> Vec<Signal> {
         let sums = Arc::clone(&self.sums.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut signals = sudden(&days(&sums), &self.sudden);
+        let mut signals = sudden(&days(&sums), settings);
         signals.extend(unpriced(&sums));
         signals.extend(self.ledger_trouble().map(|mode| Signal::Trouble {
             store: "ledger",
