@@ -11,6 +11,7 @@ mod follow;
 mod issuer_keys;
 mod key_source;
 mod keyring;
+mod leases;
 mod outlets;
 mod pages;
 mod prefixed;

@@ -1,6 +1,5 @@
 //! What the admin listener shows: readiness, metrics, reports.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use super::sums::NewestSums;
 use crate::admin::{Check, Done, PageError, Pages, State, View, Work};
 use crate::budgets::{Budget, BudgetDocument, StandingDocument};
 use crate::domain::{BudgetStanding, CallId, Clock as _, SystemClock, Timestamp};
-use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
+use crate::ledger::{self, GroupBy, LedgerError, LedgerReader, Period, PeriodTotals, Span};
 use crate::limits::{LimitUse, Limits};
 use crate::proxy::{Gates, LiveCall};
 use crate::report::Report;
@@ -22,7 +21,7 @@ pub(super) struct ProxyPages {
     pub(super) totals: Arc<Mutex<PeriodTotals>>,
     pub(super) sums: NewestSums,
     pub(super) waiting: Arc<AtomicU64>,
-    pub(super) ledger_directory: PathBuf,
+    pub(super) ledger: ledger::Settings,
     pub(super) roster: Arc<Roster>,
 }
 
@@ -166,7 +165,7 @@ impl ProxyPages {
     }
 
     fn reader(&self) -> Result<LedgerReader, PageError> {
-        LedgerReader::open(&self.ledger_directory).map_err(failed)
+        LedgerReader::of(&self.ledger).map_err(failed)
     }
 
     fn observe(&self) -> Observed {

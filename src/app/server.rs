@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use super::door::Door;
 use super::follow::{Load, follow};
 use super::issuer_keys::KeyKeeper;
 use super::keyring::open_registry;
+use super::leases::LeasesThread;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
 use super::reload::{IssuerKeyring, Reloader, Tables, followed_issuers, known_names};
@@ -33,7 +34,9 @@ use crate::admin::{self, Admin, People, PeopleParts};
 use crate::config::{Problems, Settings};
 use crate::domain::{Clock, Secret, SystemClock};
 use crate::identity::{KeyRing, Replays};
-use crate::ledger::{Journal, Ledger, Recovered, Replayed, Spill, SpillState, replay};
+use crate::ledger::{
+    self, Journal, Ledger, PeriodTotals, Recovered, Replayed, Spill, SpillState, replay,
+};
 use crate::limits;
 use crate::proxy::{Drains, Gates, Jobs, OpenSet, Service, Settlement, Settler, queue};
 use crate::relay::GatherLimits;
@@ -59,6 +62,7 @@ pub struct Server {
     sums_thread: SumsThread,
     callers_thread: CallersThread,
     alerts_thread: AlertsThread,
+    leases_thread: LeasesThread,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -75,12 +79,12 @@ impl Server {
     /// When something the settings name cannot be had: an address, a file, the ledger.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (mut ledger, spill, replayed) = open_ledger(&settings)?;
+        let (ledger, spill, replayed) = open_ledger(&settings.ledger).await?;
         // After the ledger: the pseudonyms' key lies in its directory.
         let ring = Arc::<KeyRing>::default();
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
-        let books = Books::open(&settings, &mut ledger, &world.catalogue, &*clock)?;
+        let (mut books, ledger) = Books::open(&settings, ledger, &world.catalogue, &clock).await?;
         let metrics = start_metrics(&settings)?;
         let (journal, spill) = start_journal(ledger, spill, &replayed, &metrics)?;
 
@@ -118,8 +122,9 @@ impl Server {
         let waiting = Arc::new(AtomicU64::new(0));
         let (sinks, outlets) = outlets::open(&settings, &metrics)?;
         let login = (known.login_secret()?, Arc::clone(&keys.ring));
+        let leases_thread = LeasesThread::start(books.leases.take(), &gates)?;
         let (roster, callers_thread) = CallersThread::start(known, &gates)?;
-        let (sums_thread, alerts_thread) = start_watchers(&settings, &gates)?;
+        let (sums_thread, alerts_thread) = start_watchers(&settings, &books.totals, &gates)?;
         let (recovered, totals) = (books.recovered, Arc::clone(&books.totals));
         let settler = settler(&settings, books, journal, sinks, &waiting, &gates);
         let settler = start_settler(settler, queue)?;
@@ -129,7 +134,7 @@ impl Server {
             totals,
             sums: Arc::clone(&sums_thread.newest),
             waiting,
-            ledger_directory: settings.ledger.directory.clone(),
+            ledger: settings.ledger.clone(),
             roster,
         });
         let (admin_address, admin_stop) =
@@ -154,6 +159,7 @@ impl Server {
             sums_thread,
             callers_thread,
             alerts_thread,
+            leases_thread,
             accepting,
             context,
             admin_stop,
@@ -215,11 +221,15 @@ impl Server {
         let (callers, alerts) = (self.callers_thread, self.alerts_thread);
         drop((self.gates, self.pages, self.reloader, drains));
         let (workers, settler, sums) = (self.workers, self.settler, self.sums_thread);
+        let leases = self.leases_thread;
         let joined = tokio::task::spawn_blocking(move || {
             drop((alerts, sums, callers));
             // The queue ends when the last worker has dropped its end of it.
             let workers = workers.into_iter().map(JoinHandle::join);
-            workers.chain([settler.join()]).all(|ended| ended.is_ok())
+            let ended = workers.chain([settler.join()]).all(|ended| ended.is_ok());
+            // What is settled now is no more told as open.
+            drop(leases);
+            ended
         });
         anyhow::ensure!(joined.await?, "a thread of the proxy panicked");
         self.outlets.flush().await;
@@ -229,11 +239,16 @@ impl Server {
 
 /// The ledger with what an earlier process left in the spill. Calls that were left open come after
 /// that: one that is in the spill is settled.
-fn open_ledger(settings: &Settings) -> anyhow::Result<(Ledger, Spill, Replayed)> {
-    let mut ledger = Ledger::open(&settings.ledger).context("open the ledger")?;
-    let mut spill = Spill::open(&settings.ledger).context("open the spill")?;
-    let replayed = replay(&mut ledger, &mut spill).context("bring in the spill")?;
-    Ok((ledger, spill, replayed))
+async fn open_ledger(settings: &ledger::Settings) -> anyhow::Result<(Ledger, Spill, Replayed)> {
+    let settings = settings.clone();
+    // On a thread that may wait: the ledger may lie on a server.
+    let open = move || {
+        let mut ledger = Ledger::open(&settings).context("open the ledger")?;
+        let mut spill = Spill::open(&settings).context("open the spill")?;
+        let replayed = replay(&mut ledger, &mut spill).context("bring in the spill")?;
+        Ok((ledger, spill, replayed))
+    };
+    tokio::task::spawn_blocking(open).await?
 }
 
 fn start_metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
@@ -313,9 +328,11 @@ fn settler(
 /// Follows the ledger, and tells people, each on a thread of its own.
 fn start_watchers(
     settings: &Settings,
+    totals: &Arc<Mutex<PeriodTotals>>,
     gates: &Arc<Gates>,
 ) -> anyhow::Result<(SumsThread, AlertsThread)> {
-    let sums = SumsThread::start(&settings.ledger, Arc::clone(&gates.metrics))?;
+    let (totals, metrics) = (Arc::clone(totals), Arc::clone(&gates.metrics));
+    let sums = SumsThread::start(&settings.ledger, totals, metrics)?;
     let (budgets, clock) = (gates.budgets.clone(), Arc::clone(&gates.clock));
     let standings: Standings = Box::new(move || budgets.standings(clock.now()));
     let mut signals = SignalSource::new(Arc::clone(gates), Arc::clone(&sums.newest));

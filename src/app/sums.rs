@@ -1,7 +1,6 @@
 //! The thread that follows the ledger for the gauges of what the spend is made of.
 //!
-//! It shares no lock with calls or with the settling thread: it reads, and leaves the newest
-//! sums where a scrape finds them.
+//! It shares no lock with calls: it reads, and leaves the newest sums where a scrape finds them.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::domain::{Clock as _, SystemClock};
-use crate::ledger::{Breakdown, LedgerError, Settings};
+use crate::ledger::{Breakdown, LedgerError, PeriodTotals, Settings};
 use crate::telemetry::{LedgerSum, Metrics};
 
 /// How long the sums stand before they are read again.
@@ -29,14 +28,18 @@ pub(super) struct SumsThread {
 }
 
 impl SumsThread {
-    pub(super) fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let directory = settings.directory.clone();
+    pub(super) fn start(
+        ledger: &Settings,
+        totals: Arc<Mutex<PeriodTotals>>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let ledger = ledger.clone();
         let newest = NewestSums::default();
         let found = Arc::clone(&newest);
         let (stop, stopped) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("sums".to_owned())
-            .spawn(move || follow(&directory, &found, &metrics, &stopped))
+            .spawn(move || follow(&ledger, &found, &totals, &metrics, &stopped))
             .context("start the thread of the sums")?;
         Ok(Self {
             newest,
@@ -58,14 +61,15 @@ impl Drop for SumsThread {
 }
 
 fn follow(
-    directory: &std::path::Path,
+    ledger: &Settings,
     newest: &NewestSums,
+    totals: &Mutex<PeriodTotals>,
     metrics: &Metrics,
     stop: &Receiver<()>,
 ) {
     let mut breakdown = None;
     loop {
-        let pause = match read(directory, &mut breakdown) {
+        let pause = match read(ledger, &mut breakdown, totals) {
             Ok(Some(sums)) => {
                 show(newest, sums);
                 PAUSE
@@ -91,16 +95,21 @@ fn show(newest: &NewestSums, sums: Vec<LedgerSum>) {
 
 /// The sums; `None` while rows are left to read.
 fn read(
-    directory: &std::path::Path,
+    ledger: &Settings,
     breakdown: &mut Option<Breakdown>,
+    totals: &Mutex<PeriodTotals>,
 ) -> Result<Option<Vec<LedgerSum>>, LedgerError> {
     let now = SystemClock.now();
     let breakdown = match breakdown {
         Some(breakdown) => breakdown,
-        None => breakdown.insert(Breakdown::open(directory, now)?),
+        None => breakdown.insert(Breakdown::of(ledger, now)?),
     };
     if breakdown.refresh(now)? {
         return Ok(None);
+    }
+    if let Some(followed) = breakdown.totals() {
+        let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.take(followed);
     }
     breakdown.sums().map(Some)
 }

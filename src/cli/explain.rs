@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::output::printing;
+use super::report;
 use crate::domain::CallId;
-use crate::ledger::{LedgerReader, Settings};
+use crate::ledger::Settings;
 use crate::pricing::Catalogue;
 use crate::report::{explain_sources, explain_text};
 
@@ -26,6 +27,9 @@ pub(super) struct ExplainArgs {
     /// The directory of the ledger
     #[arg(long, value_name = "DIR", default_value_os_t = Settings::default().directory)]
     ledger: PathBuf,
+    /// The configuration that says where the ledger is, in place of --ledger
+    #[arg(long, value_name = "FILE", conflicts_with = "ledger")]
+    config: Option<PathBuf>,
 }
 
 /// How a call is printed.
@@ -43,7 +47,11 @@ pub(super) enum ExplainFormat {
 /// # Errors
 /// When there is no ledger, it cannot be read, or it has no such call.
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let call = LedgerReader::open(&args.ledger)?.call(args.call_id)?;
+    let reader = match report::reader(&args.ledger, args.config.as_deref()) {
+        Ok(reader) => reader?,
+        Err(bad_configuration) => return Ok(bad_configuration),
+    };
+    let call = reader.call(args.call_id)?;
     let text = match args.format {
         ExplainFormat::Table => {
             let sources = explain_sources(&call, &Catalogue::embedded()?);

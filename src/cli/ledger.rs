@@ -1,4 +1,4 @@
-//! `bedrock-meter ledger`: copies of the ledger, and whether it is sound.
+//! `bedrock-meter ledger`: copies of the file and whether it is sound; tables and roles on a server.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::output::{printing, redraw, say};
+use super::serve;
 use crate::domain::{Clock as _, SystemClock};
-use crate::ledger::{self, Copied, Settings, Verified};
+use crate::ledger::{self, Copied, ROLES_SQL, Settings, Verified};
 
-/// Copies of the ledger, whether it is sound, and its schema
+/// Copies of the ledger file, whether it is sound, and its schema; tables and roles in PostgreSQL
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bedrock-meter ledger backup /backup/ledger-2026-11-26.sqlite3")]
 pub(super) struct LedgerArgs {
@@ -24,6 +25,10 @@ enum LedgerCommand {
     Restore(RestoreArgs),
     Verify(VerifyArgs),
     SqlSchema,
+    Migrate(MigrateArgs),
+    /// Prints the SQL that makes the roles of a shared ledger
+    #[command(after_help = "Example: bedrock-meter ledger roles-sql | psql -d meter")]
+    RolesSql,
 }
 
 /// Copies the database into a new file and checks the copy
@@ -67,6 +72,21 @@ struct VerifyArgs {
     ledger: PathBuf,
 }
 
+/// Brings the tables of a shared ledger to what this program needs, and grants its roles theirs
+///
+/// Run it before the replicas are upgraded: programs of the version before go on beside it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: bedrock-meter ledger migrate --config owner.toml
+
+The configuration has ledger.store = \"postgres\" and the URL of the role that owns the schema."
+)]
+struct MigrateArgs {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -77,7 +97,19 @@ pub(super) fn run(args: &LedgerArgs) -> anyhow::Result<ExitCode> {
         LedgerCommand::Restore(args) => restore(args),
         LedgerCommand::Verify(args) => verify(args),
         LedgerCommand::SqlSchema => schema(),
+        LedgerCommand::Migrate(args) => migrate(args),
+        LedgerCommand::RolesSql => print(ROLES_SQL.trim_end()),
     }
+}
+
+fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
+    let settings = match serve::settings(Some(&args.config)) {
+        Ok(settings) => settings,
+        Err(bad_configuration) => return Ok(bad_configuration),
+    };
+    let version = ledger::migrate(&settings.ledger)?;
+    say(&format!("the ledger has schema version {version}"));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {

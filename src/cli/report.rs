@@ -1,13 +1,14 @@
 //! `bedrock-meter report`: charges by any grouping over any span.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use super::output::printing;
+use super::serve;
 use crate::domain::{Clock, SystemClock, Timestamp};
-use crate::ledger::{GroupBy, LedgerReader, Period, Settings, Span};
+use crate::ledger::{GroupBy, LedgerError, LedgerReader, Period, Settings, Span};
 use crate::report::{Report, summary_csv, summary_text};
 
 /// Charges by tenant, application, model and more, from the ledger of this machine.
@@ -37,6 +38,9 @@ pub(super) struct ReportArgs {
     /// The directory of the ledger
     #[arg(long, value_name = "DIR", default_value_os_t = Settings::default().directory)]
     ledger: PathBuf,
+    /// The configuration that says where the ledger is, in place of --ledger
+    #[arg(long, value_name = "FILE", conflicts_with = "ledger")]
+    config: Option<PathBuf>,
 }
 
 /// How a report is printed.
@@ -57,7 +61,11 @@ pub(super) enum ReportFormat {
 /// When there is no ledger, it cannot be read, or the span ends before it begins.
 pub(super) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let span = span(args, SystemClock.now())?;
-    let summary = LedgerReader::open(&args.ledger)?.summary(&args.by, span)?;
+    let reader = match reader(&args.ledger, args.config.as_deref()) {
+        Ok(reader) => reader?,
+        Err(bad_configuration) => return Ok(bad_configuration),
+    };
+    let summary = reader.summary(&args.by, span)?;
     let report = Report::new(&args.by, span, summary);
     let text = match args.format {
         ReportFormat::Table => summary_text(&report),
@@ -68,6 +76,21 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         out.write_all(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The ledger of a directory, or the one that a configuration names.
+///
+/// # Errors
+/// The exit code where the configuration is not good.
+pub(super) fn reader(
+    directory: &Path,
+    config: Option<&Path>,
+) -> Result<Result<LedgerReader, LedgerError>, ExitCode> {
+    let Some(config) = config else {
+        return Ok(LedgerReader::open(directory));
+    };
+    let settings = serve::settings(Some(config))?;
+    Ok(LedgerReader::of(&settings.ledger))
 }
 
 fn span(args: &ReportArgs, now: Timestamp) -> anyhow::Result<Span> {

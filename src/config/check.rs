@@ -16,6 +16,7 @@ use super::{check_login, check_proofs};
 use crate::admin::Role;
 use crate::domain::{Region, Secret};
 use crate::identity::Mode;
+use crate::ledger::{KeepEntries, PostgresProblem, StoreKind};
 use crate::registry::MasterKeys;
 use crate::upstream::{self, BearerKey, CredentialSettings};
 
@@ -42,6 +43,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
         roles,
         request_metadata,
         files,
+        shared_ledger,
         collector_headers,
         alerts::outlets,
         alerts::named_outlets,
@@ -388,6 +390,10 @@ fn files(settings: &Settings) -> Vec<Problem> {
             tls.and_then(|tls| tls.clients.ca_file.as_ref()),
         ),
         ("upstream.ca_file", settings.upstream.ca_file.as_ref()),
+        (
+            "ledger.postgres.ca_file",
+            settings.ledger.postgres.ca_file.as_ref(),
+        ),
         ("upstream.credentials.bearer_key_file", bearer_key_file),
         (
             "prices.catalogue_file",
@@ -405,6 +411,25 @@ fn files(settings: &Settings) -> Vec<Problem> {
     };
     let named = named.map(|(key, file)| (key, file.map(AsRef::as_ref)));
     named.into_iter().filter_map(missing).collect()
+}
+
+fn shared_ledger(settings: &Settings) -> Vec<Problem> {
+    let ledger = &settings.ledger;
+    if ledger.store == StoreKind::Sqlite {
+        return Vec::new();
+    }
+    let problem = ledger.postgres.check().err();
+    let problem = problem.map(|PostgresProblem { key, why, mend }| {
+        Problem::new(&format!("ledger.postgres.{key}"), why, mend)
+    });
+    let forgets = one(ledger.keep_entries != KeepEntries::Forever, || {
+        Problem::new(
+            "ledger.keep_entries",
+            "on PostgreSQL nothing is deleted by this program",
+            "remove it; to forget a month, detach its partition (docs/replicas.md)",
+        )
+    });
+    problem.into_iter().chain(forgets).collect()
 }
 
 /// Names and values that an HTTP request can carry.

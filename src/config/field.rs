@@ -10,7 +10,9 @@ use ipnet::IpNet;
 use toml::Value;
 
 use crate::budgets::{Period, Zone};
-use crate::domain::{ApplicationId, Glob, Keyword, Region, Secret, TenantId, Timestamp, Usd};
+use crate::domain::{
+    ApplicationId, Glob, Keyword, Region, ReplicaId, Secret, TenantId, Timestamp, Usd,
+};
 use crate::identity::{ClaimName, JwksUrl, Pattern, Template};
 use crate::ledger::KeepEntries;
 use crate::telemetry::CollectorUrl;
@@ -185,6 +187,12 @@ text!(
     ApplicationId,
     "a name of 1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
     |text| Self::new(text).ok(),
+    ToString::to_string
+);
+text!(
+    ReplicaId,
+    "1 to 64 letters, digits or . _ - : @ /, starting with a letter or digit",
+    |text| text.parse().ok(),
     ToString::to_string
 );
 text!(

@@ -428,6 +428,7 @@ mod tests {
             ("identity", "pseudonym_key_file"),
             ("identity.issuers.cluster", "jwks_file"),
             ("keys", "master_key_file"),
+            ("ledger.postgres", "url_file"),
             // Its value is judged, and the name of a variable is no key.
             ("keys", "master_key"),
             ("alerts.outlets.ops", "url_file"),

@@ -32,6 +32,9 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     form.table("limits", |form| limits::limits(form, &mut settings.limits));
     form.table("drain", |form| drain(form, &mut settings.drain));
     form.table("ledger", |form| ledger(form, &mut settings.ledger));
+    form.table("replica", |form| {
+        replica(form, &mut settings.ledger.replica);
+    });
     form.table("prices", |form| prices(form, &mut settings.prices));
     form.named_tables("budgets", &mut settings.budgets, budgets::budget);
     form.named_tables("models", &mut settings.windows.0, budgets::window);
@@ -416,6 +419,22 @@ fn ledger<F: Form>(form: &mut F, s: &mut ledger::Settings) {
     );
     form.value("keep_entries", &mut s.keep_entries);
     form.value("keep_until_backup", &mut s.keep_until_backup);
+    form.value("store", &mut s.store);
+    form.table("postgres", |form| postgres(form, &mut s.postgres));
+}
+
+fn replica<F: Form>(form: &mut F, s: &mut ledger::ReplicaSettings) {
+    form.optional("id", &mut s.id);
+    form.within("lease", &mut s.lease, SECOND..=DAY);
+}
+
+fn postgres<F: Form>(form: &mut F, s: &mut ledger::PostgresSettings) {
+    form.secret("url", &mut s.url);
+    form.value("schema", &mut s.schema);
+    form.value("sslmode", &mut s.sslmode);
+    form.optional("ca_file", &mut s.ca_file);
+    form.within("connect_timeout", &mut s.connect_timeout, MS..=MINUTE);
+    form.within("statement_timeout", &mut s.statement_timeout, MS..=HOUR);
 }
 
 fn prices<F: Form>(form: &mut F, s: &mut pricing::Settings) {

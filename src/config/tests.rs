@@ -175,9 +175,9 @@ fn unknown_keys_come_with_a_suggestion() {
     );
     check("[listner]", "listner", "did you mean listener?");
     check(
-        "[admin]\nconnect_timeout = \"3s\"",
-        "admin.connect_timeout",
-        "upstream.connect_timeout?",
+        "[admin]\nresponse_timeout = \"3s\"",
+        "admin.response_timeout",
+        "upstream.response_timeout?",
     );
     check(
         "[identity.alias]",

@@ -15,6 +15,7 @@ mod prices;
 mod reach;
 mod region;
 mod road;
+mod shared_ledger;
 mod visit;
 
 pub use finding::{Finding, State};

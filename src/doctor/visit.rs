@@ -2,7 +2,9 @@
 
 use super::finding::{Finding, State};
 use super::road::Road;
-use super::{clock, credentials, identity, ledger, models, permissions, prices, reach, region};
+use super::{
+    clock, credentials, identity, ledger, models, permissions, prices, reach, region, shared_ledger,
+};
 use crate::domain::{Clock, Region};
 use crate::pricing::Catalogue;
 use crate::upstream::Authority;
@@ -30,6 +32,7 @@ pub async fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     findings.push(finding);
     examine_aws(patient, authority, &mut findings).await;
     findings.push(ledger::check(patient.ledger));
+    findings.extend(shared_ledger::check(patient.ledger).await);
     findings
 }
 

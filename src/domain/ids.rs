@@ -88,6 +88,12 @@ name_type!(
     "application name"
 );
 
+name_type!(
+    /// One of several processes that share a ledger.
+    ReplicaId,
+    "replica id"
+);
+
 /// Identifies one call for ever: a UUID of version 7, so ids sort by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(Uuid);

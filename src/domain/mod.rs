@@ -32,7 +32,7 @@ pub use charge::{Charge, ChargeLine, PriceStatus, Rate, UnpricedReason};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entry::Entry;
 pub use glob::Glob;
-pub use ids::{ApplicationId, CallId, InvalidName, TenantId};
+pub use ids::{ApplicationId, CallId, InvalidName, ReplicaId, TenantId};
 pub use keyword::Keyword;
 pub(crate) use keyword::keywords;
 pub use model::{Capacity, Geography, Latency, ModelRef, Region, ServiceTier};

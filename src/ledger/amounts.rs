@@ -3,8 +3,7 @@
 //! The sum that `domain::Entry::counted` makes of an entry, made by SQL of rows: an entry whose
 //! usage is not reported, or that has no price, counts at what was held for it, if that is more.
 
-use rusqlite::Row;
-
+use super::database::{Fault, Row};
 use super::{LedgerError, LedgerReader};
 use crate::domain::{TenantId, Timestamp, Usd};
 
@@ -35,61 +34,65 @@ impl LedgerReader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn amounts_since(&self, begins: Timestamp) -> Result<Vec<LedgerAmount>, LedgerError> {
-        let read = || {
-            let mut statement = self.connection().prepare(AMOUNTS)?;
-            let rows = statement.query_map([begins.unix_ms()], amount)?;
-            rows.collect::<Result<Vec<_>, _>>()
-        };
-        read().map_err(LedgerError::sqlite("sum up what budgets count"))
+        let begins = begins.unix_ms().into();
+        let amounts = self.database().list(AMOUNTS, &[begins], amount);
+        amounts.map_err(LedgerError::of("sum up what budgets count"))
     }
 }
 
-fn amount(row: &Row<'_>) -> Result<LedgerAmount, rusqlite::Error> {
-    let tenant: String = row.get(0)?;
-    let tenant = TenantId::new(&tenant).map_err(|error| {
-        let kind = rusqlite::types::Type::Text;
-        rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(error))
+fn amount(row: &Row<'_, '_>) -> Result<LedgerAmount, Fault> {
+    let tenant = TenantId::new(row.text(0)?).map_err(|why| Fault::Damaged {
+        column: "tenant",
+        why: why.to_string(),
     })?;
-    let minute: i64 = row.get(6)?;
+    let or_null = |column: usize| Ok::<_, Fault>(row.text_or_null(column)?.map(Box::from));
     Ok(LedgerAmount {
         tenant,
-        application: row.get(1)?,
-        model: row.get(2)?,
-        key: row.get(3)?,
-        user: row.get(4)?,
-        session: row.get(5)?,
-        at: Timestamp::from_unix_ms(minute.saturating_mul(60_000)),
-        amount: Usd::from_split(row.get(7)?, row.get(8)?),
+        application: row.text(1)?.into(),
+        model: or_null(2)?,
+        key: or_null(3)?,
+        user: or_null(4)?,
+        session: or_null(5)?,
+        at: Timestamp::from_unix_ms(row.integer(6)?.saturating_mul(60_000)),
+        amount: Usd::from_split(row.integer(7)?, row.integer(8)?),
     })
 }
 
 /// A hold is whole microdollars: one that is larger than the whole part of a cost is larger.
-const AMOUNTS: &str = "
-SELECT tenant, application, model, key_id, user, session, opened_at / 60000,
-    sum(CASE WHEN known OR held <= micro THEN micro ELSE held END) AS whole,
-    sum(CASE WHEN known OR held <= micro THEN femto ELSE 0 END) AS rest
-FROM (
-    SELECT tenant, application, model, key_id, user, session, opened_at,
-        ifnull(cost_microusd, 0) AS micro, ifnull(cost_femtousd, 0) AS femto,
-        ifnull(reserved_microusd, 0) AS held,
-        usage_source = 'reported' AND price_status <> 'unpriced' AS known
-    FROM entries WHERE opened_at >= ?1
-)
-GROUP BY 1, 2, 3, 4, 5, 6, 7
-HAVING whole > 0 OR rest > 0";
+const AMOUNTS: &str = r#"
+SELECT * FROM (
+    SELECT tenant, application, model, key_id, "user", session, opened_at / 60000,
+        CAST(sum(CASE WHEN known OR held <= micro THEN micro ELSE held END) AS bigint) AS whole,
+        CAST(sum(CASE WHEN known OR held <= micro THEN femto ELSE 0 END) AS bigint) AS rest
+    FROM (
+        SELECT tenant, application, model, key_id, "user", session, opened_at,
+            coalesce(cost_microusd, 0) AS micro, coalesce(cost_femtousd, 0) AS femto,
+            coalesce(reserved_microusd, 0) AS held,
+            usage_source = 'reported' AND price_status <> 'unpriced' AS known
+        FROM entries WHERE opened_at >= ?1
+    ) AS calls
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+) AS amounts
+WHERE whole > 0 OR rest > 0"#;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::{CallId, Charge, Entry, Reading, UnpricedReason, UsageReason};
     use crate::ledger::store::tests::entry;
+    use crate::ledger::test_stores::{filled, stores};
     use crate::ledger::{Ledger, Settings};
 
     /// Entries of all kinds, each in a minute of its own: SQL counts what the entry itself counts.
     #[test]
     fn rows_count_what_their_entries_count() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        for store in stores() {
+            let (fresh, ledger) = filled(store, &[]);
+            counts_what_entries_count(&fresh.settings, ledger);
+        }
+    }
+
+    fn counts_what_entries_count(settings: &Settings, mut ledger: Ledger) {
         let missing = Reading::missing(UsageReason::NotInAnswer);
         let unpriced = Charge::unpriced(UnpricedReason::UnknownModel);
         let held = |amount: &str| Some(amount.parse::<Usd>().unwrap());
@@ -157,10 +160,10 @@ mod tests {
             ledger.append(std::slice::from_ref(&entry)).unwrap();
             expected.push(counted.to_owned());
         }
-        let reader = LedgerReader::open(directory.path()).unwrap();
-        let amounts = reader
-            .amounts_since(Timestamp::from_unix_ms(begins))
-            .unwrap();
+        let reader = LedgerReader::of(settings).unwrap();
+        let amounts = reader.amounts_since(Timestamp::from_unix_ms(begins));
+        let mut amounts = amounts.unwrap();
+        amounts.sort_by_key(|one| one.at);
         let found: Vec<_> = amounts.iter().map(|one| one.amount.to_string()).collect();
         assert_eq!(found, expected);
         let first = &amounts[0];

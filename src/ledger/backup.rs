@@ -12,7 +12,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::retention::BackupNote;
-use super::{LedgerError, Settings, schema, store};
+use super::{LedgerError, Settings, elsewhere, schema, store};
 use crate::domain::Timestamp;
 
 /// What a copy holds.
@@ -43,8 +43,7 @@ pub fn back_up(
 ) -> Result<Copied, LedgerError> {
     let from = settings.ledger_file();
     if !from.exists() {
-        let directory = settings.directory.clone();
-        return Err(LedgerError::NoLedger { directory });
+        return Err(elsewhere::missing(&settings.directory));
     }
     if to.exists() {
         let cause = std::io::ErrorKind::AlreadyExists.into();
@@ -78,6 +77,7 @@ pub fn restore(
     progress: Progress<'_>,
 ) -> Result<(Copied, Option<PathBuf>), LedgerError> {
     let directory = &settings.directory;
+    elsewhere::refuse(directory)?;
     fs::create_dir_all(directory).map_err(LedgerError::file("create", directory))?;
     let _lock = store::lock(settings)?;
     let place = settings.ledger_file();

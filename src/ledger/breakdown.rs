@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use rusqlite::{Connection, Row};
-
+use super::cursor::Cursor;
+use super::database::{Dialect, Fault, Row};
 use super::movers::Movers;
 use super::row::StoredLine;
 use super::waste::{Waste, Wasted};
-use super::{LedgerError, LedgerReader, Period, Span};
+use super::{LedgerError, LedgerReader, Period, PeriodTotals, Settings, Span};
 use crate::domain::{Dimension, TenantId, Timestamp, Usd};
 use crate::telemetry::{LedgerFamily, LedgerSum};
 
@@ -23,9 +23,11 @@ const ROWS_MAX: usize = 5000;
 #[derive(Debug)]
 pub struct Breakdown {
     reader: LedgerReader,
-    /// The last row that was read.
-    cursor: i64,
+    /// What was read last.
+    cursor: Cursor,
     sums: Sums,
+    /// Of a ledger that others write to as well.
+    totals: Option<PeriodTotals>,
 }
 
 /// What the rows add up to.
@@ -57,10 +59,22 @@ impl Breakdown {
     /// # Errors
     /// When the ledger of that directory cannot be read.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Self, LedgerError> {
-        let reader = LedgerReader::open(directory)?;
+        Self::over(LedgerReader::open(directory)?, now)
+    }
+
+    /// The same of the ledger of these settings, wherever it is kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(settings: &Settings, now: Timestamp) -> Result<Self, LedgerError> {
+        Self::over(LedgerReader::of(settings)?, now)
+    }
+
+    fn over(reader: LedgerReader, now: Timestamp) -> Result<Self, LedgerError> {
         let month = Period::Month.containing(now);
-        let cursor = first_row(reader.connection(), month.from)
-            .map_err(LedgerError::sqlite("find the current month"))?;
+        let is_shared = reader.database().dialect() == Dialect::Postgres;
+        let cursor = Cursor::before(reader.database(), month.from)
+            .map_err(LedgerError::of("find the current month"))?;
         Ok(Self {
             reader,
             cursor,
@@ -71,6 +85,7 @@ impl Breakdown {
                 waste: Waste::default(),
                 movers: Movers::default(),
             },
+            totals: is_shared.then(|| PeriodTotals::nothing(now)),
         })
     }
 
@@ -84,7 +99,7 @@ impl Breakdown {
         self.sums.roll(now);
         let rows = self
             .add_new_rows()
-            .map_err(LedgerError::sqlite("read new entries"))?;
+            .map_err(LedgerError::of("read new entries"))?;
         if rows == ROWS_MAX {
             return Ok(true);
         }
@@ -92,24 +107,35 @@ impl Breakdown {
         let day = self.sums.day;
         self.sums
             .movers
-            .advance(self.reader.connection(), day, now)
-            .map_err(LedgerError::sqlite("read the days to compare with"))?;
+            .advance(self.reader.database(), day, now)
+            .map_err(LedgerError::of("read the days to compare with"))?;
         Ok(false)
     }
 
     /// Adds each row as it is read: nothing of it is kept or copied.
-    fn add_new_rows(&mut self) -> Result<usize, rusqlite::Error> {
-        let sql = format!("{COLUMNS} WHERE rowid > ?1 ORDER BY rowid LIMIT {ROWS_MAX}");
-        let mut statement = self.reader.connection().prepare(&sql)?;
-        let mut rows = statement.query([self.cursor])?;
+    fn add_new_rows(&mut self) -> Result<usize, Fault> {
+        let database = self.reader.database();
+        let select = select(database.dialect());
+        let sql = format!("{select} {} LIMIT {ROWS_MAX}", self.cursor.sql());
+        let values = self.cursor.values();
         let mut count = 0;
-        while let Some(row) = rows.next()? {
-            let row = EntryRow::read(row)?;
-            self.sums.add(&row);
-            self.cursor = row.number;
+        let (sums, cursor, totals) = (&mut self.sums, &mut self.cursor, &mut self.totals);
+        database.each(&sql, &values, |row| {
+            let entry = EntryRow::read(row)?;
+            if let Some(totals) = totals {
+                totals.add_row(&entry)?;
+            }
+            sums.add(&entry);
+            cursor.pass(row)?;
             count += 1;
-        }
+            Ok(())
+        })?;
         Ok(count)
+    }
+
+    /// What each application cost, where other processes write to the ledger too.
+    pub const fn totals(&self) -> Option<&PeriodTotals> {
+        self.totals.as_ref()
     }
 
     /// Every sum, in no order.
@@ -277,7 +303,6 @@ fn ledger_sum(
 /// The part of an entry that sums are made of, as long as its row is there.
 #[derive(Debug)]
 pub(super) struct EntryRow<'r> {
-    number: i64,
     pub(super) opened_at: Timestamp,
     pub(super) settled_at: Timestamp,
     pub(super) tenant: &'r str,
@@ -289,13 +314,15 @@ pub(super) struct EntryRow<'r> {
     pub(super) outcome: &'r str,
     pub(super) invocation: Option<&'r str>,
     pub(super) attempt: i64,
-    source: &'r str,
-    status: &'r str,
+    pub(super) source: &'r str,
+    pub(super) status: &'r str,
     tokens: i128,
     pub(super) cache_read: bool,
     /// Femtodollars; `None`: unpriced.
     pub(super) cost: Option<i128>,
     pub(super) lines: Vec<CostLine>,
+    /// It has a model, and Bedrock answered with success.
+    pub(super) is_served: bool,
 }
 
 /// One line of a charge.
@@ -307,49 +334,54 @@ pub(super) struct CostLine {
     pub(super) amount: i128,
 }
 
-/// The columns of [`EntryRow::read`].
-pub(super) const COLUMNS: &str = "
-SELECT rowid, opened_at, settled_at, tenant, application, ifnull(model, 'none'),
+/// The columns of [`EntryRow::read`] and of [`Cursor::pass`].
+pub(super) fn select(dialect: Dialect) -> String {
+    let number = match dialect {
+        Dialect::Sqlite => "rowid",
+        Dialect::Postgres => "tx",
+    };
+    format!("SELECT {number} AS number, call_id, {COLUMNS} FROM entries ")
+}
+
+const COLUMNS: &str = "
+    opened_at, settled_at, tenant, application, coalesce(model, 'none') AS model,
     region || ' ' || coalesce(tier_served, tier_asked, 'standard') || ' '
-        || ifnull(latency_served, ''),
-    outcome, sdk_invocation_id, ifnull(sdk_attempt, 1), usage_source, price_status,
-    ifnull(input_tokens, 0) + ifnull(output_tokens, 0) + ifnull(cache_read_tokens, 0)
-        + ifnull(cache_write_5m_tokens, 0) + ifnull(cache_write_30m_tokens, 0)
-        + ifnull(cache_write_1h_tokens, 0),
-    ifnull(cache_read_tokens, 0) > 0, cost_microusd, cost_femtousd, lines
-FROM entries ";
+        || coalesce(latency_served, '') AS place,
+    outcome, sdk_invocation_id, coalesce(sdk_attempt, 1) AS attempt, usage_source, price_status,
+    coalesce(input_tokens, 0) + coalesce(output_tokens, 0) + coalesce(cache_read_tokens, 0)
+        + coalesce(cache_write_5m_tokens, 0) + coalesce(cache_write_30m_tokens, 0)
+        + coalesce(cache_write_1h_tokens, 0) AS tokens,
+    coalesce(cache_read_tokens, 0) > 0 AS cache_read, cost_microusd, cost_femtousd, lines,
+    model IS NOT NULL AND coalesce(status, 0) BETWEEN 200 AND 299 AS is_served";
 
 impl<'r> EntryRow<'r> {
-    pub(super) fn read(row: &'r Row<'_>) -> Result<Self, rusqlite::Error> {
-        let at = |column| Ok::<_, rusqlite::Error>(Timestamp::from_unix_ms(row.get(column)?));
-        let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
-        let text_or_null =
-            |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
-        let (micro, femto): (Option<i64>, Option<i64>) = (row.get(14)?, row.get(15)?);
+    pub(super) fn read(row: &Row<'r, '_>) -> Result<Self, Fault> {
+        let at = |column| Ok::<_, Fault>(Timestamp::from_unix_ms(row.integer(column)?));
+        let (micro, femto) = (row.integer_or_null(15)?, row.integer_or_null(16)?);
         let cost = micro
             .zip(femto)
             .map(|(micro, femto)| Usd::from_split(micro, femto));
         Ok(Self {
-            number: row.get(0)?,
-            opened_at: at(1)?,
-            settled_at: at(2)?,
-            tenant: text(3)?,
-            application: text(4)?,
-            model: text(5)?,
-            place: text(6)?,
-            outcome: text(7)?,
-            invocation: text_or_null(8)?,
-            attempt: row.get(9)?,
-            source: text(10)?,
-            status: text(11)?,
-            tokens: row.get::<_, i64>(12)?.into(),
-            cache_read: row.get(13)?,
+            opened_at: at(2)?,
+            settled_at: at(3)?,
+            tenant: row.text(4)?,
+            application: row.text(5)?,
+            model: row.text(6)?,
+            place: row.text(7)?,
+            outcome: row.text(8)?,
+            invocation: row.text_or_null(9)?,
+            attempt: row.integer(10)?,
+            source: row.text(11)?,
+            status: row.text(12)?,
+            tokens: row.integer(13)?.into(),
+            cache_read: row.flag(14)?,
             cost: cost.map(Usd::femto),
             // The lines of an unpriced call are a part of an unknown amount.
-            lines: match text_or_null(16)?.filter(|_| cost.is_some()) {
+            lines: match row.text_or_null(17)?.filter(|_| cost.is_some()) {
                 Some(lines) => cost_lines(lines)?,
                 None => Vec::new(),
             },
+            is_served: row.flag(18)?,
         })
     }
 
@@ -359,16 +391,18 @@ impl<'r> EntryRow<'r> {
     }
 }
 
-fn cost_lines(json: &str) -> Result<Vec<CostLine>, rusqlite::Error> {
-    let damaged = |cause: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(16, rusqlite::types::Type::Text, cause)
+fn cost_lines(json: &str) -> Result<Vec<CostLine>, Fault> {
+    let damaged = |why: String| Fault::Damaged {
+        column: "lines",
+        why,
     };
-    let lines: Vec<StoredLine<'_>> = serde_json::from_str(json).map_err(|e| damaged(e.into()))?;
+    let lines: Vec<StoredLine<'_>> =
+        serde_json::from_str(json).map_err(|e| damaged(e.to_string()))?;
     let lines = lines.iter().map(|line| {
         let rate: i128 = line
             .femtousd_per_unit
             .parse()
-            .map_err(|e: std::num::ParseIntError| damaged(e.into()))?;
+            .map_err(|e: std::num::ParseIntError| damaged(e.to_string()))?;
         Ok(CostLine {
             dimension: Dimension::from_name(&line.dimension),
             quantity: line.quantity,
@@ -376,11 +410,4 @@ fn cost_lines(json: &str) -> Result<Vec<CostLine>, rusqlite::Error> {
         })
     });
     lines.collect()
-}
-
-/// The row before the first that was opened in or after the month.
-fn first_row(connection: &Connection, from: Timestamp) -> Result<i64, rusqlite::Error> {
-    let sql = "SELECT ifnull(min(rowid) - 1, (SELECT ifnull(max(rowid), 0) FROM entries)) \
-               FROM entries WHERE opened_at >= ?1";
-    connection.query_row(sql, [from.unix_ms()], |row| row.get(0))
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::store::tests::entry;
-use super::{Breakdown, Ledger, Settings};
+use super::test_stores::{await_readers, filled, stores};
+use super::{Breakdown, StoreKind};
 use crate::domain::{
     CallId, Charge, ChargeLine, Dimension, Entry, Outcome, Rate, Timestamp, UsageSource, Usd,
 };
@@ -59,18 +60,24 @@ fn found<const N: usize>(expected: [(&str, i128); N]) -> Found {
 
 /// The sums of a ledger read at once, which must be those of one followed entry by entry.
 fn check<const N: usize>(family: LedgerFamily, entries: &[Entry], expected: [(&str, i128); N]) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-    let mut followed = Breakdown::open(directory.path(), at(NOW)).unwrap();
-    for entry in entries {
-        ledger.append(std::slice::from_ref(entry)).unwrap();
-        assert!(!followed.refresh(entry.settled_at).unwrap());
+    for store in stores() {
+        let (fresh, mut ledger) = filled(store, &[]);
+        let mut followed = Breakdown::of(&fresh.settings, at(NOW)).unwrap();
+        for entry in entries {
+            ledger.append(std::slice::from_ref(entry)).unwrap();
+            await_readers(&ledger);
+            assert!(!followed.refresh(entry.settled_at).unwrap());
+        }
+        assert!(!followed.refresh(at(NOW)).unwrap());
+        let mut read = Breakdown::of(&fresh.settings, at(NOW)).unwrap();
+        assert!(!read.refresh(at(NOW)).unwrap());
+        assert_eq!(sums(&read, family), found(expected), "{store:?}");
+        assert_eq!(
+            sums(&followed, family),
+            found(expected),
+            "{store:?} followed"
+        );
     }
-    assert!(!followed.refresh(at(NOW)).unwrap());
-    let mut read = Breakdown::open(directory.path(), at(NOW)).unwrap();
-    assert!(!read.refresh(at(NOW)).unwrap());
-    assert_eq!(sums(&read, family), found(expected));
-    assert_eq!(sums(&followed, family), found(expected), "followed");
 }
 
 const TODAY: &str = "2026-11-22T08:00:00Z";
@@ -120,10 +127,9 @@ fn unpriced_calls_have_calls_and_tokens_and_no_dollars() {
         ("estimated priced day", 1),
     ];
     check(LedgerFamily::Calls, &entries, expected);
-    let directory = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+    let (fresh, mut ledger) = filled(StoreKind::Sqlite, &[]);
     ledger.append(&entries).unwrap();
-    let mut read = Breakdown::open(directory.path(), at(NOW)).unwrap();
+    let mut read = Breakdown::of(&fresh.settings, at(NOW)).unwrap();
     assert!(!read.refresh(at(NOW)).unwrap());
     let tokens = sums(&read, LedgerFamily::Tokens);
     assert_eq!(tokens.get("reported unpriced day"), Some(&1024));
@@ -223,11 +229,10 @@ fn cache_writes_are_waste_when_nothing_read_while_they_lived() {
 
 #[test]
 fn a_new_day_begins_at_nothing_and_a_new_month_forgets_the_last() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+    let (fresh, mut ledger) = filled(StoreKind::Sqlite, &[]);
     let entries = [bought("2026-11-29T23:00:00Z", Dimension::InputTokens, 1, 5)];
     ledger.append(&entries).unwrap();
-    let mut breakdown = Breakdown::open(directory.path(), at("2026-11-29T23:30:00Z")).unwrap();
+    let mut breakdown = Breakdown::of(&fresh.settings, at("2026-11-29T23:30:00Z")).unwrap();
     assert!(!breakdown.refresh(at("2026-11-30T00:00:00Z")).unwrap());
     let month = found([("reported month", 5)]);
     assert_eq!(sums(&breakdown, LedgerFamily::SourceCost), month);

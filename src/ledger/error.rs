@@ -7,7 +7,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::domain::{CallId, Timestamp};
+use super::database::Fault;
+use super::postgres::Refusal;
+use crate::domain::{CallId, ReplicaId, Timestamp};
 
 /// A failure of the ledger. Its words hold their cause.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +117,36 @@ pub enum LedgerError {
         found: String,
     },
 
+    /// The PostgreSQL server refused, or did not answer in time. While appending, the calls may
+    /// have been served: their entries are to be appended again. Mend: by its own words; the
+    /// entries wait meanwhile.
+    #[error("cannot {action}: {cause}")]
+    Postgres {
+        /// What was tried, verb first.
+        action: &'static str,
+        /// What the server said, or that it said nothing.
+        cause: Refusal,
+    },
+
+    /// The ledger of that directory is in PostgreSQL, and what was asked is for the SQLite file.
+    /// Nothing was changed. Mend: use the tools of PostgreSQL (`docs/replicas.md`).
+    #[error(
+        "the ledger of {directory} is in PostgreSQL, schema {schema}, and there is no file: back \
+         it up and restore it with pg_dump and pg_restore, and read it with --config (docs/replicas.md)",
+        directory = directory.display()
+    )]
+    InPostgres {
+        /// The directory.
+        directory: PathBuf,
+        /// The schema of the tables on the server.
+        schema: String,
+    },
+
+    /// A living process has the same replica id, and would have its open calls settled by this
+    /// one. Nothing was sent upstream. Mend: give each replica its own.
+    #[error("another process lives with the replica id {0}: give each its own (replica.id)")]
+    ReplicaLives(ReplicaId),
+
     /// There is no ledger in that directory. Mend: name the directory that `serve` writes.
     #[error(
         "there is no ledger in {directory}: name the directory that `bedrock-meter serve` writes \
@@ -156,6 +188,16 @@ impl LedgerError {
             action,
             path,
             cause,
+        }
+    }
+
+    /// Names the action around what kept a database from answering.
+    pub(super) fn of(action: &'static str) -> impl FnOnce(Fault) -> Self {
+        move |fault| match fault {
+            Fault::Sqlite(cause) => Self::Sqlite { action, cause },
+            Fault::Postgres(cause) => Self::Postgres { action, cause },
+            Fault::Damaged { column, why } => Self::Damaged { column, value: why },
+            Fault::Deleted { kept_from } => Self::EntriesDeleted { kept_from },
         }
     }
 

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::database::Database;
 use super::store::tests::{call_ids, entry};
+use super::test_stores::{fresh, servers};
 use super::{
-    Journal, Ledger, OpenCalls, Settings, Spill, SpillState, ledger_file, recover, replay,
+    Journal, Ledger, LedgerReader, OpenCalls, Settings, Spill, SpillState, ledger_file, recover,
+    replay,
 };
 use crate::domain::{CallId, Entry, Timestamp};
 use crate::ledger::open_record::tests::open_call;
@@ -112,6 +115,39 @@ fn while_the_file_is_locked_entries_wait_in_the_spill_and_come_back_in_order_onc
     assert!(Ledger::open(&running.settings).is_ok());
 }
 
+/// A statement on another connection to the server of the ledger, which stays open.
+fn on_the_server(settings: &Settings, sql: &str) -> LedgerReader {
+    let other = LedgerReader::of(settings).unwrap();
+    match other.database() {
+        Database::Postgres(session) => session.batch(sql).unwrap(),
+        Database::Sqlite(_) => panic!("no server"),
+    }
+    other
+}
+
+#[test]
+fn while_a_server_does_not_answer_entries_wait_in_the_spill_and_come_back_in_order_once() {
+    for store in servers() {
+        let fresh = fresh(store);
+        let mut running = start(fresh.settings.clone());
+        let batches: Vec<_> = (0..4).map(batch).collect();
+        running.journal.append(&batches[0]).unwrap();
+        assert_eq!(running.state.entries(), 0);
+        let other = on_the_server(&running.settings, "BEGIN; LOCK TABLE entries");
+        for waiting in &batches[1..3] {
+            running.journal.append(waiting).unwrap();
+        }
+        assert_eq!(running.state.entries(), 2);
+        drop(other);
+        running.journal.append(&batches[3]).unwrap();
+        caught_up(&mut running);
+        assert_eq!((running.state.entries(), running.state.bytes()), (0, 0));
+        running.journal.close();
+        let ledger = Ledger::open(&fresh.settings).unwrap();
+        assert_eq!(call_ids(&ledger), ids(&batches));
+    }
+}
+
 #[test]
 fn when_neither_takes_entries_calls_are_to_be_refused_until_one_does() {
     let home = tempfile::tempdir().unwrap();
@@ -166,7 +202,9 @@ fn a_process_that_dies_with_a_full_spill_loses_nothing_and_doubles_nothing() {
     assert_eq!((recovered.settled, recovered.already_settled), (1, 1));
     assert_eq!(call_ids(&ledger).len(), 2);
     let source: String = ledger
-        .connection()
+        .database()
+        .sqlite()
+        .unwrap()
         .query_row(
             "SELECT usage_source FROM entries WHERE call_id = ?1",
             [spilled.call_id.to_string()],

@@ -16,20 +16,26 @@ mod breakdown;
 mod breakdown_tests;
 #[cfg(test)]
 mod crash_tests;
+mod cursor;
+mod database;
+mod elsewhere;
 mod error;
 mod inspect;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
+mod mirror;
 mod models_seen;
 mod movers;
 mod open_calls;
 mod open_record;
 mod past;
 mod period;
+mod postgres;
 mod query;
 mod recover;
 mod replay;
+mod replica;
 mod retention;
 mod rolled;
 mod rollup;
@@ -49,6 +55,8 @@ mod spill_tests;
 mod store;
 mod store_thread;
 mod stored_call;
+#[cfg(test)]
+mod test_stores;
 mod totals;
 mod verify;
 mod waste;
@@ -67,11 +75,16 @@ pub use open_calls::{OpenCalls, OpenTicket};
 pub use open_record::OpenCall;
 pub use past::PastCall;
 pub use period::{Period, Span};
+pub use postgres::{
+    Beat, Leases, PostgresProblem, PostgresSettings, ROLES_SQL, SharedCondition, SslMode, Tables,
+    inspect_shared, migrate,
+};
 pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};
 pub use replay::{Replayed, replay};
+pub use replica::ReplicaSettings;
 pub use schema::sql_schema;
-pub use settings::{Durability, KeepEntries, Settings};
+pub use settings::{Durability, KeepEntries, Settings, StoreKind};
 pub use spill::{Batch, Spill};
 pub use spill_state::SpillState;
 pub use store::Ledger;

@@ -21,17 +21,15 @@ impl ModelsSeen {
     /// # Errors
     /// When the ledger cannot be read.
     pub(super) fn seed(ledger: &Ledger, now: Timestamp) -> Result<Self, LedgerError> {
-        let read = || {
-            let mut statement = ledger.connection().prepare(SEED)?;
-            let from = now.unix_ms().saturating_sub(WINDOW_MS);
-            let rows = statement.query_map([from], |row| {
-                let model: String = row.get(0)?;
-                Ok((model.into(), Timestamp::from_unix_ms(row.get(1)?)))
-            })?;
-            rows.take(MODELS_MAX).collect::<Result<_, _>>()
-        };
-        let first = read().map_err(LedgerError::sqlite("look for the models of the month"));
-        Ok(Self { first: first? })
+        let from = now.unix_ms().saturating_sub(WINDOW_MS);
+        let seen = ledger.database().list(SEED, &[from.into()], |row| {
+            let first = Timestamp::from_unix_ms(row.integer(1)?);
+            Ok((row.text(0)?.into(), first))
+        });
+        let seen = seen.map_err(LedgerError::of("look for the models of the month"))?;
+        Ok(Self {
+            first: seen.into_iter().take(MODELS_MAX).collect(),
+        })
     }
 
     /// Counts an entry that was just committed.
@@ -42,11 +40,15 @@ impl ModelsSeen {
         let Some(model) = entry.model.as_ref().filter(|_| served) else {
             return;
         };
-        let label = model.label();
-        if let Some(first) = self.first.get_mut(&*label) {
-            *first = (*first).min(entry.opened_at);
+        self.add_served(&model.label(), entry.opened_at);
+    }
+
+    /// Counts a call that Bedrock answered with success.
+    pub(super) fn add_served(&mut self, label: &str, opened_at: Timestamp) {
+        if let Some(first) = self.first.get_mut(label) {
+            *first = (*first).min(opened_at);
         } else if self.first.len() < MODELS_MAX {
-            self.first.insert(Arc::from(&*label), entry.opened_at);
+            self.first.insert(Arc::from(label), opened_at);
         }
     }
 
@@ -70,8 +72,8 @@ mod tests {
     use super::*;
     use crate::aws::parse_model_ref;
     use crate::domain::CallId;
-    use crate::ledger::Settings;
     use crate::ledger::store::tests::entry;
+    use crate::ledger::test_stores::{filled, stores};
 
     fn call(opened_at: &str, model: &str, status: u16) -> Entry {
         let mut entry = entry();
@@ -84,25 +86,25 @@ mod tests {
 
     #[test]
     fn seeding_and_feeding_find_the_first_served_call_of_a_model() {
-        let entries = [
-            call("2028-01-01", "vendor.too-long-ago", 200),
-            call("2028-02-20T11:00:00Z", "vendor.usual", 200),
-            call("2028-02-20T10:00:00Z", "vendor.usual", 200),
-            call("2028-02-21", "vendor.usual", 200),
-            call("2028-02-22", "vendor.refused", 400),
-        ];
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-        ledger.append(&entries).unwrap();
-        let seeded = ModelsSeen::seed(&ledger, "2028-02-28".parse().unwrap()).unwrap();
-        let mut fed = ModelsSeen::default();
-        entries.iter().skip(1).for_each(|entry| fed.add(entry));
-        assert_eq!(seeded, fed);
-        let found: Vec<_> = seeded.iter().collect();
-        let [(model, first)] = found[..] else {
-            panic!("{found:?}")
-        };
-        assert_eq!(&**model, "vendor.usual");
-        assert_eq!(first, "2028-02-20T10:00:00Z".parse().unwrap());
+        for store in stores() {
+            let entries = [
+                call("2028-01-01", "vendor.too-long-ago", 200),
+                call("2028-02-20T11:00:00Z", "vendor.usual", 200),
+                call("2028-02-20T10:00:00Z", "vendor.usual", 200),
+                call("2028-02-21", "vendor.usual", 200),
+                call("2028-02-22", "vendor.refused", 400),
+            ];
+            let (_fresh, ledger) = filled(store, &entries);
+            let seeded = ModelsSeen::seed(&ledger, "2028-02-28".parse().unwrap()).unwrap();
+            let mut fed = ModelsSeen::default();
+            entries.iter().skip(1).for_each(|entry| fed.add(entry));
+            assert_eq!(seeded, fed);
+            let found: Vec<_> = seeded.iter().collect();
+            let [(model, first)] = found[..] else {
+                panic!("{found:?}")
+            };
+            assert_eq!(&**model, "vendor.usual");
+            assert_eq!(first, "2028-02-20T10:00:00Z".parse().unwrap());
+        }
     }
 }

@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
-
 use super::Span;
-use super::breakdown::{COLUMNS, EntryRow, with};
+use super::breakdown::{EntryRow, select, with};
+use super::database::{Database, Fault};
 use crate::domain::{Dimension, Timestamp};
 
 const DAY_MS: i64 = 86_400_000;
@@ -84,12 +83,12 @@ impl Movers {
     /// Reads the earlier days up to the time of day that it is now, each row once.
     pub(super) fn advance(
         &mut self,
-        connection: &Connection,
+        database: &Database,
         day: Span,
         now: Timestamp,
-    ) -> Result<(), rusqlite::Error> {
+    ) -> Result<(), Fault> {
         for before in &mut self.days {
-            while before.advance(connection, day.from.unix_ms(), now.unix_ms())? {}
+            while before.advance(database, day.from.unix_ms(), now.unix_ms())? {}
         }
         Ok(())
     }
@@ -118,12 +117,7 @@ impl Movers {
 
 impl Before {
     /// Reads the next slice; whether there was one.
-    fn advance(
-        &mut self,
-        connection: &Connection,
-        today: i64,
-        now: i64,
-    ) -> Result<bool, rusqlite::Error> {
+    fn advance(&mut self, database: &Database, today: i64, now: i64) -> Result<bool, Fault> {
         let ago = self.days_ago.saturating_mul(DAY_MS);
         let (begin, to) = (today.saturating_sub(ago), now.saturating_sub(ago));
         let from = self.read_to.unwrap_or(begin);
@@ -131,15 +125,16 @@ impl Before {
             return Ok(false);
         }
         let to = to.min(from.saturating_add(SLICE_MS));
-        let sql = format!("{COLUMNS} WHERE opened_at >= ?1 AND opened_at < ?2");
-        let mut statement = connection.prepare(&sql)?;
-        let mut rows = statement.query([from, to])?;
+        let sql = select(database.dialect());
+        let sql = format!("{sql} WHERE opened_at >= ?1 AND opened_at < ?2");
         // A failure leaves a part of them added: who sees it begins anew.
-        while let Some(row) = rows.next()? {
+        database.each(&sql, &[from.into(), to.into()], |row| {
             add(&mut self.spend, &EntryRow::read(row)?);
-        }
-        let sql = "SELECT ifnull(min(opened_at) < ?1, 0) FROM entries";
-        self.known = connection.query_row(sql, [begin], |row| row.get(0))?;
+            Ok(())
+        })?;
+        let sql = "SELECT count(*) > 0 FROM (SELECT 1 FROM entries WHERE opened_at < ?1 LIMIT 1) AS first";
+        let known = database.first(sql, &[begin.into()], |row| row.flag(0))?;
+        self.known = known.unwrap_or_default();
         self.read_to = Some(to);
         Ok(true)
     }

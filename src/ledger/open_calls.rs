@@ -21,7 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 
-use super::{Durability, LedgerError, OpenCall, Settings};
+use super::mirror::Mirror;
+use super::{Durability, Leases, LedgerError, OpenCall, Settings};
+use crate::domain::CallId;
 
 /// The log of open calls; shared by all workers.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct OpenCalls {
     rotating: AtomicBool,
     /// Full segments that may not be on disk yet. Locked only by rotation and the writer's tick.
     full: Mutex<Vec<Weak<Segment>>>,
+    /// Where the calls are told to other replicas from.
+    mirror: Option<Arc<Mirror>>,
 }
 
 impl OpenCalls {
@@ -58,7 +62,17 @@ impl OpenCalls {
             current: ArcSwap::from_pointee(segment),
             rotating: AtomicBool::new(false),
             full: Mutex::default(),
+            mirror: None,
         })
+    }
+
+    /// Tells what is opened and closed from here on to the other replicas, where there are such.
+    #[must_use]
+    pub fn told_by(self, leases: Option<&Leases>) -> Self {
+        Self {
+            mirror: leases.map(Leases::mirror),
+            ..self
+        }
     }
 
     /// Writes down that a call is about to be sent upstream.
@@ -74,8 +88,13 @@ impl OpenCalls {
             self.rotate(&segment);
             return Err(LedgerError::file("append to", &segment.path)(source));
         }
+        let told = self.mirror.as_ref().map(|mirror| {
+            mirror.opened(call.call_id, &record);
+            (Arc::clone(mirror), call.call_id)
+        });
         let ticket = OpenTicket {
             segment: Arc::clone(&segment),
+            told,
             closed: false,
         };
         if segment.is_longer_than(self.segment_bytes_max) {
@@ -142,6 +161,7 @@ impl OpenCalls {
 #[must_use = "dropping a ticket says that the call was lost; close it when its entry is committed"]
 pub struct OpenTicket {
     segment: Arc<Segment>,
+    told: Option<(Arc<Mirror>, CallId)>,
     closed: bool,
 }
 
@@ -150,6 +170,9 @@ impl OpenTicket {
     /// recover.
     pub fn close(mut self) {
         self.closed = true;
+        if let Some((mirror, call)) = self.told.take() {
+            mirror.ended(call);
+        }
     }
 }
 

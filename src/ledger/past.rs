@@ -1,12 +1,10 @@
 //! Past calls in the order in which they were admitted, for those who replay them.
 //!
-//! One row after another: however long the ledger is, one call is in memory.
+//! However long the ledger is, some thousands of calls are in memory.
 
 use std::fmt::Display;
 
-use rusqlite::Row;
-use rusqlite::types::Type;
-
+use super::database::{Fault, Row};
 use super::rolled::{has_rollups, kept_from};
 use super::{LedgerError, LedgerReader, Span};
 use crate::domain::{CallId, Operation, Outcome, TenantId, Timestamp, Usd};
@@ -51,15 +49,15 @@ impl LedgerReader {
     /// When the ledger cannot be read.
     pub fn entries_kept_from(&self) -> Result<Option<Timestamp>, LedgerError> {
         let read = || {
-            let connection = self.connection();
-            // A backup that an older program made has no such table.
-            if has_rollups(connection)? {
-                kept_from(connection)
+            let database = self.database();
+            // A backup that an older program made has no such table, and a server has none.
+            if has_rollups(database)? {
+                kept_from(database)
             } else {
                 Ok(None)
             }
         };
-        read().map_err(LedgerError::sqlite("read what is deleted"))
+        read().map_err(LedgerError::of("read what is deleted"))
     }
 
     /// Hands over each call that was admitted in a span: the earliest first, those of one
@@ -72,75 +70,95 @@ impl LedgerReader {
         span: Span,
         mut each: impl FnMut(PastCall) -> Result<(), E>,
     ) -> Result<(), E> {
-        let failed = || LedgerError::sqlite("read past calls");
-        let prepared = self.connection().prepare(PAST);
-        let mut statement = prepared.map_err(failed())?;
-        let asked = [span.from.unix_ms(), span.to.unix_ms()];
-        let rows = statement.query_map(asked, read).map_err(failed())?;
-        for row in rows {
-            each(row.map_err(failed())?)?;
+        let sql = format!("{PAST} LIMIT {CALLS_MAX}");
+        let to = span.to.unix_ms();
+        let mut after = (span.from.unix_ms(), String::new());
+        loop {
+            let asked = [after.0.into(), to.into(), after.1.as_str().into()];
+            let calls = self.database().list(&sql, &asked, read);
+            let calls = calls.map_err(LedgerError::of("read past calls"))?;
+            let is_last = calls.len() < CALLS_MAX;
+            if let Some(last) = calls.last() {
+                after = (last.opened_at.unix_ms(), last.call_id.to_string());
+            }
+            for call in calls {
+                each(call)?;
+            }
+            if is_last {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 
-fn read(row: &Row<'_>) -> Result<PastCall, rusqlite::Error> {
-    let text = |column: &str| row.get::<_, String>(column);
-    let instant = |column: &str| row.get(column).map(Timestamp::from_unix_ms);
-    let micro: Option<i64> = row.get("cost_microusd")?;
-    let femto: Option<i64> = row.get("cost_femtousd")?;
+fn read(row: &Row<'_, '_>) -> Result<PastCall, Fault> {
+    let instant = |column: &str| row.integer(column).map(Timestamp::from_unix_ms);
+    let or_null = |column: &str| Ok::<_, Fault>(row.text_or_null(column)?.map(Box::from));
+    let micro = row.integer_or_null("cost_microusd")?;
+    let femto = row.integer_or_null("cost_femtousd")?;
     let cost = Usd::from_split(micro.unwrap_or(0), femto.unwrap_or(0));
-    let reserved: Option<i64> = row.get("reserved_microusd")?;
+    let reserved = row.integer_or_null("reserved_microusd")?;
     let reserved = reserved.map(|micro| Usd::from_split(micro, 0));
-    let is_known = row.get("is_known")?;
-    let counted = if is_known {
+    let counted = if row.flag("is_known")? {
         cost
     } else {
         cost.max(reserved.unwrap_or_default())
     };
-    let operation = Operation::from_name(&text("operation")?);
+    let operation = Operation::from_name(row.text("operation")?);
+    let call_id = row.text("call_id")?.parse();
+    let tenant = TenantId::new(row.text("tenant")?);
     Ok(PastCall {
-        call_id: text("call_id")?.parse().map_err(damaged)?,
+        call_id: call_id.map_err(|why| damaged("call_id", &why))?,
         opened_at: instant("opened_at")?,
         settled_at: instant("settled_at")?,
-        tenant: TenantId::new(&text("tenant")?).map_err(damaged)?,
-        application: row.get("application")?,
-        model: row.get("model")?,
-        key: row.get("key_id")?,
-        user: row.get("user")?,
-        session: row.get("session")?,
+        tenant: tenant.map_err(|why| damaged("tenant", &why))?,
+        application: row.text("application")?.into(),
+        model: or_null("model")?,
+        key: or_null("key_id")?,
+        user: or_null("user")?,
+        session: or_null("session")?,
         is_free: operation.is_some_and(Operation::is_free),
-        was_refused: text("outcome")? == Outcome::BudgetRefused.name(),
+        was_refused: row.text("outcome")? == Outcome::BudgetRefused.name(),
         reserved,
         cost,
         counted,
     })
 }
 
-fn damaged(cause: impl Display) -> rusqlite::Error {
-    let cause = format!("a row was not written by this program: {cause}");
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
+fn damaged(column: &'static str, why: &dyn Display) -> Fault {
+    let why = why.to_string();
+    Fault::Damaged { column, why }
 }
 
-const PAST: &str = "
-SELECT call_id, opened_at, settled_at, tenant, application, model, key_id, user, session,
+/// The calls behind one, in their order.
+const PAST: &str = r#"
+SELECT call_id, opened_at, settled_at, tenant, application, model, key_id, "user", session,
     operation, outcome, cost_microusd, cost_femtousd, reserved_microusd,
     usage_source = 'reported' AND price_status <> 'unpriced' AS is_known
-FROM entries WHERE opened_at >= ?1 AND opened_at < ?2
-ORDER BY opened_at, call_id";
+FROM entries WHERE opened_at >= ?1 AND opened_at < ?2 AND (opened_at > ?1 OR call_id > ?3)
+ORDER BY opened_at, call_id"#;
+
+/// Of one read. Tests see more than one.
+const CALLS_MAX: usize = if cfg!(test) { 2 } else { 5_000 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::{Charge, Entry, Reading, UnpricedReason, UsageReason};
     use crate::ledger::store::tests::entry;
+    use crate::ledger::test_stores::{filled, stores};
     use crate::ledger::{Ledger, Settings};
 
     /// Each row counts what its entry counts, and comes when it was admitted.
     #[test]
     fn calls_come_in_the_order_of_admission_and_count_as_their_entries() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
+        for store in stores() {
+            let (fresh, ledger) = filled(store, &[]);
+            come_in_order(&fresh.settings, ledger);
+        }
+    }
+
+    fn come_in_order(settings: &Settings, mut ledger: Ledger) {
         let begins = entry().opened_at.unix_ms();
         let at = |ms: i64| Timestamp::from_unix_ms(begins + ms);
         let of = |ms: i64, entry: Entry| Entry {
@@ -166,7 +184,8 @@ mod tests {
             of(3, entry()),
         ];
         ledger.append(&entries).unwrap();
-        let reader = LedgerReader::open(directory.path()).unwrap();
+        let reader = LedgerReader::of(settings).unwrap();
+        assert_eq!(reader.entries_kept_from().unwrap(), None);
         let span = Span {
             from: at(0),
             to: at(3),

@@ -9,16 +9,20 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use rusqlite::{Connection, OpenFlags};
 
+use super::database::{Database, Dialect, Fault, Row, Value};
 use super::rolled::Table;
-use super::{LedgerError, Settings, Span, StoredCall, ledger_file, rolled, stored_call};
+use super::{
+    LedgerError, Settings, Span, StoreKind, StoredCall, elsewhere, ledger_file, postgres, rolled,
+    stored_call,
+};
 use crate::domain::{CallId, Dimension, TenantId, Usd};
 
 /// The ledger, open for reading.
 #[derive(Debug)]
 pub struct LedgerReader {
-    connection: Connection,
+    database: Database,
 }
 
 impl LedgerReader {
@@ -29,8 +33,7 @@ impl LedgerReader {
     pub fn open(directory: &Path) -> Result<Self, LedgerError> {
         let path = ledger_file(directory);
         if !path.exists() {
-            let directory = directory.to_owned();
-            return Err(LedgerError::NoLedger { directory });
+            return Err(elsewhere::missing(directory));
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
@@ -39,19 +42,26 @@ impl LedgerReader {
             Ok(connection)
         };
         let connection = open().map_err(LedgerError::sqlite("open the file"))?;
-        Ok(Self { connection })
+        Ok(Self {
+            database: Database::Sqlite(connection),
+        })
     }
 
-    /// Opens the ledger of these settings.
+    /// Opens the ledger of these settings, wherever it is kept.
     ///
     /// # Errors
-    /// As of [`Self::open`].
+    /// When there is none, or it cannot be read.
     pub fn of(settings: &Settings) -> Result<Self, LedgerError> {
-        Self::open(&settings.directory)
+        match settings.store {
+            StoreKind::Sqlite => Self::open(&settings.directory),
+            StoreKind::Postgres => Ok(Self {
+                database: Database::Postgres(Box::new(postgres::open_to_read(&settings.postgres)?)),
+            }),
+        }
     }
 
-    pub(super) const fn connection(&self) -> &Connection {
-        &self.connection
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
     }
 
     /// The sums of all calls admitted in a span, in groups, as of one instant.
@@ -73,11 +83,10 @@ impl LedgerReader {
         by: &[GroupBy],
         span: Span,
     ) -> Result<Summary, LedgerError> {
-        let failed = || LedgerError::sqlite("sum up calls");
-        let snapshot = self.connection.unchecked_transaction().map_err(failed())?;
-        let summary = rolled::summary(&snapshot, of, by, span)?;
-        snapshot.finish().map_err(failed())?;
-        Ok(summary)
+        let summary = self
+            .database
+            .snapshot(|database| rolled::summary(database, of, by, span));
+        summary.map_err(LedgerError::of("sum up calls"))
     }
 
     /// One call in full.
@@ -97,14 +106,12 @@ impl LedgerReader {
         of: Option<&TenantId>,
         call_id: CallId,
     ) -> Result<StoredCall, LedgerError> {
-        let sql = "SELECT * FROM entries WHERE call_id = ?1 AND (?2 IS NULL OR tenant = ?2)";
-        let id = call_id.to_string();
-        let found =
-            self.connection
-                .query_row(sql, (id, of.map(TenantId::as_str)), stored_call::read);
-        let found = found.optional();
+        let sql = "SELECT * FROM entries \
+                   WHERE call_id = ?1 AND (CAST(?2 AS text) IS NULL OR tenant = ?2)";
+        let values = [call_id.to_string().into(), of.map(TenantId::as_str).into()];
+        let found = self.database.first(sql, &values, stored_call::read);
         found
-            .map_err(LedgerError::sqlite("read a call"))?
+            .map_err(LedgerError::of("read a call"))?
             .ok_or(LedgerError::NoSuchCall(call_id))
     }
 }
@@ -157,7 +164,7 @@ impl GroupBy {
         }
     }
 
-    const fn sql(self, table: Table) -> &'static str {
+    const fn sql(self, table: Table, dialect: Dialect) -> &'static str {
         match (self, table) {
             (Self::Tenant, _) => "tenant",
             (Self::Application, _) => "application",
@@ -168,10 +175,16 @@ impl GroupBy {
             (Self::Tier, Table::Entries) => "coalesce(tier_served, tier_asked, 'standard')",
             (Self::Tier, Table::Days | Table::Hours) => "tier",
             (Self::Outcome, _) => "outcome",
-            (Self::Day, Table::Entries) => "strftime('%Y-%m-%d', opened_at / 1000, 'unixepoch')",
             (Self::Day, Table::Days | Table::Hours) => {
                 "strftime('%Y-%m-%d', begins_at / 1000, 'unixepoch')"
             }
+            (Self::Day, Table::Entries) => match dialect {
+                Dialect::Sqlite => "strftime('%Y-%m-%d', opened_at / 1000, 'unixepoch')",
+                Dialect::Postgres => {
+                    "to_char(timestamp '1970-01-01' + opened_at * interval '1 millisecond', \
+                     'YYYY-MM-DD')"
+                }
+            },
         }
     }
 }
@@ -257,11 +270,10 @@ impl Sums {
         }
     }
 
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        // No column of the table is ever negative but money, which has its own type.
-        let count = |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, i64>(name)?.unsigned_abs());
+    fn read(row: &Row<'_, '_>) -> Result<Self, Fault> {
+        let count = |name: &str| row.count(name);
         let money = |micro: &str, femto: &str| {
-            Ok::<_, rusqlite::Error>(Usd::from_split(row.get(micro)?, row.get(femto)?))
+            Ok::<_, Fault>(Usd::from_split(row.integer(micro)?, row.integer(femto)?))
         };
         let mut tokens = [0; 6];
         for (sum, dimension) in tokens.iter_mut().zip(Self::TOKENS) {
@@ -281,25 +293,26 @@ impl Sums {
 
 /// The groups of one table's part of a span.
 pub(super) fn groups(
-    connection: &Connection,
+    database: &Database,
     table: Table,
     of: Option<&TenantId>,
     by: &[GroupBy],
     span: Span,
-) -> Result<Vec<Group>, rusqlite::Error> {
-    let mut statement = connection.prepare(&group_sql(table, by))?;
-    let rows = statement.query_map(asked(of, span), |row| {
-        let key: Result<_, _> = (0..by.len()).map(|column| row.get(column)).collect();
+) -> Result<Vec<Group>, Fault> {
+    let sql = group_sql(table, by, database.dialect());
+    database.list(&sql, &asked(of, span), |row| {
+        let columns = 0..by.len();
+        let key = columns.map(|column| Ok(row.text_or_null(column)?.map(str::to_owned)));
         Ok(Group {
-            key: key?,
+            key: key.collect::<Result<_, Fault>>()?,
             sums: Sums::read(row)?,
         })
-    })?;
-    rows.collect()
+    })
 }
 
-fn group_sql(table: Table, by: &[GroupBy]) -> String {
-    let keys: String = by.iter().flat_map(|by| [by.sql(table), ", "]).collect();
+fn group_sql(table: Table, by: &[GroupBy], dialect: Dialect) -> String {
+    let columns = by.iter().map(|by| by.sql(table, dialect));
+    let keys: String = columns.flat_map(|column| [column, ", "]).collect();
     let numbers: Vec<String> = (1..=by.len()).map(|column| column.to_string()).collect();
     // Without a GROUP BY one row would come back even where there is no call.
     let group = if numbers.is_empty() {
@@ -319,45 +332,46 @@ fn group_sql(table: Table, by: &[GroupBy]) -> String {
 
 /// The price catalogues of one table's part of a span.
 pub(super) fn catalogues(
-    connection: &Connection,
+    database: &Database,
     table: Table,
     of: Option<&TenantId>,
     span: Span,
-) -> Result<Vec<String>, rusqlite::Error> {
+) -> Result<Vec<String>, Fault> {
     let (name, asked_sql) = (table.name(), asked_sql(table));
     let sql = format!("SELECT DISTINCT catalogue FROM {name} WHERE {asked_sql}");
-    let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map(asked(of, span), |row| row.get(0))?;
-    rows.collect()
+    database.list(&sql, &asked(of, span), |row| row.text(0).map(str::to_owned))
 }
 
 /// Which rows are asked for.
 fn asked_sql(table: Table) -> String {
     let at = table.instant();
-    format!("{at} >= ?1 AND {at} < ?2 AND (?3 IS NULL OR tenant = ?3)")
+    format!("{at} >= ?1 AND {at} < ?2 AND (CAST(?3 AS text) IS NULL OR tenant = ?3)")
 }
 
 /// The values of [`asked_sql`].
-fn asked(of: Option<&TenantId>, span: Span) -> (i64, i64, Option<&str>) {
+fn asked(of: Option<&TenantId>, span: Span) -> [Value<'_>; 3] {
     let (from, to) = (span.from.unix_ms(), span.to.unix_ms());
-    (from, to, of.map(TenantId::as_str))
+    [from.into(), to.into(), of.map(TenantId::as_str).into()]
 }
 
+/// PostgreSQL sums in a wider type, and fails where the sum does not fit into 64 bits.
 const SUMS: &str = "
-    sum(CALLS) AS calls,
-    sum((price_status = 'unpriced') * CALLS) AS unpriced,
-    sum((usage_source = 'estimated') * CALLS) AS estimated,
-    sum((usage_source = 'missing') * CALLS) AS missing,
-    ifnull(sum(cost_microusd), 0) AS micro,
-    ifnull(sum(cost_femtousd), 0) AS femto,
-    ifnull(sum(cost_microusd) FILTER (WHERE usage_source = 'estimated'), 0) AS estimated_micro,
-    ifnull(sum(cost_femtousd) FILTER (WHERE usage_source = 'estimated'), 0) AS estimated_femto,
-    ifnull(sum(input_tokens), 0) AS input_tokens,
-    ifnull(sum(output_tokens), 0) AS output_tokens,
-    ifnull(sum(cache_read_tokens), 0) AS cache_read_tokens,
-    ifnull(sum(cache_write_5m_tokens), 0) AS cache_write_5m_tokens,
-    ifnull(sum(cache_write_30m_tokens), 0) AS cache_write_30m_tokens,
-    ifnull(sum(cache_write_1h_tokens), 0) AS cache_write_1h_tokens";
+    CAST(sum(CALLS) AS bigint) AS calls,
+    CAST(coalesce(sum(CALLS) FILTER (WHERE price_status = 'unpriced'), 0) AS bigint) AS unpriced,
+    CAST(coalesce(sum(CALLS) FILTER (WHERE usage_source = 'estimated'), 0) AS bigint) AS estimated,
+    CAST(coalesce(sum(CALLS) FILTER (WHERE usage_source = 'missing'), 0) AS bigint) AS missing,
+    CAST(coalesce(sum(cost_microusd), 0) AS bigint) AS micro,
+    CAST(coalesce(sum(cost_femtousd), 0) AS bigint) AS femto,
+    CAST(coalesce(sum(cost_microusd) FILTER (WHERE usage_source = 'estimated'), 0) AS bigint)
+        AS estimated_micro,
+    CAST(coalesce(sum(cost_femtousd) FILTER (WHERE usage_source = 'estimated'), 0) AS bigint)
+        AS estimated_femto,
+    CAST(coalesce(sum(input_tokens), 0) AS bigint) AS input_tokens,
+    CAST(coalesce(sum(output_tokens), 0) AS bigint) AS output_tokens,
+    CAST(coalesce(sum(cache_read_tokens), 0) AS bigint) AS cache_read_tokens,
+    CAST(coalesce(sum(cache_write_5m_tokens), 0) AS bigint) AS cache_write_5m_tokens,
+    CAST(coalesce(sum(cache_write_30m_tokens), 0) AS bigint) AS cache_write_30m_tokens,
+    CAST(coalesce(sum(cache_write_1h_tokens), 0) AS bigint) AS cache_write_1h_tokens";
 
 /// The writer blocks readers only while the file is migrated.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -372,8 +386,9 @@ mod tests {
     use crate::domain::{
         CallId, Charge, Entry, PriceStatus, TenantId, Timestamp, UnpricedReason, UsageSource,
     };
+    use crate::ledger::Ledger;
     use crate::ledger::store::tests::entry;
-    use crate::ledger::{Ledger, Settings};
+    use crate::ledger::test_stores::{Fresh, filled, stores};
 
     /// Tenant, day, femtodollars (`None` is unpriced), input tokens, estimated.
     type Drawn = (u8, i64, Option<i128>, u64, bool);
@@ -405,12 +420,10 @@ mod tests {
         entry
     }
 
-    fn ledger_of(entries: &[Entry]) -> (tempfile::TempDir, Ledger, LedgerReader) {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-        ledger.append(entries).unwrap();
-        let reader = LedgerReader::open(directory.path()).unwrap();
-        (directory, ledger, reader)
+    fn ledger_of(store: StoreKind, entries: &[Entry]) -> (Fresh, Ledger, LedgerReader) {
+        let (fresh, ledger) = filled(store, entries);
+        let reader = LedgerReader::of(&fresh.settings).unwrap();
+        (fresh, ledger, reader)
     }
 
     fn days(from: i64, to: i64) -> Span {
@@ -425,11 +438,12 @@ mod tests {
 
         #[test]
         fn sums_equal_a_count_by_hand(calls in prop::collection::vec(drawn(), 0..40), to in 0..4_i64) {
+            for store in stores() {
             let entries: Vec<Entry> = calls.iter().copied().map(entry_of).collect();
-            let (_directory, _ledger, reader) = ledger_of(&entries);
+            let (_fresh, _ledger, reader) = ledger_of(store, &entries);
             // tenant -> calls, unpriced, femtodollars, femtodollars of estimates, input tokens
             let mut expected: BTreeMap<String, (u64, u64, i128, i128, u64)> = BTreeMap::new();
-            for (tenant, day, femto, tokens, estimated) in calls {
+            for &(tenant, day, femto, tokens, estimated) in &calls {
                 if day >= to {
                     continue;
                 }
@@ -448,81 +462,94 @@ mod tests {
                 (key, (sums.calls, sums.unpriced, costs.0, costs.1, sums.tokens[0]))
             });
             prop_assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
+            }
         }
     }
 
     #[test]
     fn every_grouping_adds_up_to_the_same_total() {
-        let entries: Vec<Entry> = (0..20_u8)
-            .map(|n| entry_of((n % 3, i64::from(n % 2), Some(i128::from(n) + 1), 5, n == 7)))
-            .collect();
-        let (_directory, _ledger, reader) = ledger_of(&entries);
-        for by in GroupBy::ALL {
-            let groups = reader.summary(&[by], days(0, 3)).unwrap().groups;
-            let mut total = Sums::default();
-            for group in &groups {
-                total.add(&group.sums);
+        for store in stores() {
+            let entries: Vec<Entry> = (0..20_u8)
+                .map(|n| entry_of((n % 3, i64::from(n % 2), Some(i128::from(n) + 1), 5, n == 7)))
+                .collect();
+            let (_fresh, _ledger, reader) = ledger_of(store, &entries);
+            for by in GroupBy::ALL {
+                let groups = reader.summary(&[by], days(0, 3)).unwrap().groups;
+                let mut total = Sums::default();
+                for group in &groups {
+                    total.add(&group.sums);
+                }
+                assert_eq!((total.calls, total.cost.femto()), (20, 210), "{by}");
+                assert_eq!(by.name().parse(), Ok(by));
             }
-            assert_eq!((total.calls, total.cost.femto()), (20, 210), "{by}");
-            assert_eq!(by.name().parse(), Ok(by));
         }
     }
 
     #[test]
     fn one_tenant_sees_its_own_calls_and_no_others() {
-        let entries = [0, 1, 1].map(|tenant| entry_of((tenant, 0, Some(7), 5, false)));
-        let (_directory, _ledger, reader) = ledger_of(&entries);
-        let tenant = |name: &str| TenantId::new(name).unwrap();
-        for by in GroupBy::ALL {
-            let found = reader.summary_of(Some(&tenant("t1")), &[by], days(0, 1));
-            let groups = found.unwrap().groups;
-            assert_eq!(
-                groups.iter().map(|group| group.sums.calls).sum::<u64>(),
-                2,
-                "{by}"
-            );
+        for store in stores() {
+            let entries = [0, 1, 1].map(|tenant| entry_of((tenant, 0, Some(7), 5, false)));
+            let (_fresh, _ledger, reader) = ledger_of(store, &entries);
+            let tenant = |name: &str| TenantId::new(name).unwrap();
+            for by in GroupBy::ALL {
+                let found = reader.summary_of(Some(&tenant("t1")), &[by], days(0, 1));
+                let groups = found.unwrap().groups;
+                assert_eq!(
+                    groups.iter().map(|group| group.sums.calls).sum::<u64>(),
+                    2,
+                    "{by}"
+                );
+            }
+            let nobody = reader.summary_of(Some(&tenant("t")), &[], days(0, 1));
+            assert_eq!(nobody.unwrap(), Summary::default());
+            let id = entries[0].call_id;
+            assert!(reader.call_of(Some(&tenant("t0")), id).is_ok());
+            let hidden = reader.call_of(Some(&tenant("t1")), id);
+            assert!(matches!(hidden, Err(LedgerError::NoSuchCall(_))));
         }
-        let nobody = reader.summary_of(Some(&tenant("t")), &[], days(0, 1));
-        assert_eq!(nobody.unwrap(), Summary::default());
-        let id = entries[0].call_id;
-        assert!(reader.call_of(Some(&tenant("t0")), id).is_ok());
-        let hidden = reader.call_of(Some(&tenant("t1")), id);
-        assert!(matches!(hidden, Err(LedgerError::NoSuchCall(_))));
     }
 
     #[test]
     fn sums_past_nine_million_dollars_neither_wrap_nor_round() {
-        let nine_million = Some(9_000_000_000_000_000_000_000_i128 + 1);
-        let entries: Vec<Entry> = (0..50)
-            .map(|_| entry_of((0, 0, nine_million, 0, false)))
-            .collect();
-        let (_directory, _ledger, reader) = ledger_of(&entries);
-        let groups = reader.summary(&[], days(0, 1)).unwrap().groups;
-        assert_eq!(groups[0].sums.cost.to_string(), "450000000.00000000000005");
+        for store in stores() {
+            let nine_million = Some(9_000_000_000_000_000_000_000_i128 + 1);
+            let entries: Vec<Entry> = (0..50)
+                .map(|_| entry_of((0, 0, nine_million, 0, false)))
+                .collect();
+            let (_fresh, _ledger, reader) = ledger_of(store, &entries);
+            let groups = reader.summary(&[], days(0, 1)).unwrap().groups;
+            assert_eq!(groups[0].sums.cost.to_string(), "450000000.00000000000005");
+        }
     }
 
     #[test]
     fn a_span_without_calls_has_no_group() {
-        let (_directory, _ledger, reader) = ledger_of(&[entry_of((0, 0, None, 0, false))]);
-        for by in [&[][..], &[GroupBy::Tenant]] {
-            assert_eq!(reader.summary(by, days(5, 6)).unwrap(), Summary::default());
+        for store in stores() {
+            let (_fresh, _ledger, reader) = ledger_of(store, &[entry_of((0, 0, None, 0, false))]);
+            for by in [&[][..], &[GroupBy::Tenant]] {
+                assert_eq!(reader.summary(by, days(5, 6)).unwrap(), Summary::default());
+            }
         }
     }
 
     #[test]
     fn a_ledger_whose_writer_is_gone_can_be_read() {
-        let (directory, ledger, reader) = ledger_of(&[entry_of((0, 0, Some(1), 0, false))]);
-        drop((reader, ledger));
-        let reader = LedgerReader::open(directory.path()).unwrap();
-        assert_eq!(reader.summary(&[], days(0, 1)).unwrap().groups.len(), 1);
+        for store in stores() {
+            let (fresh, ledger, reader) = ledger_of(store, &[entry_of((0, 0, Some(1), 0, false))]);
+            drop((reader, ledger));
+            let reader = LedgerReader::of(&fresh.settings).unwrap();
+            assert_eq!(reader.summary(&[], days(0, 1)).unwrap().groups.len(), 1);
+        }
     }
 
     #[test]
     fn no_ledger_and_no_call_are_told_apart() {
-        let (directory, _ledger, reader) = ledger_of(&[]);
-        let missing = reader.call(CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)));
-        assert!(matches!(missing, Err(LedgerError::NoSuchCall(_))));
-        let nowhere = LedgerReader::open(&directory.path().join("nowhere"));
-        assert!(matches!(nowhere, Err(LedgerError::NoLedger { .. })));
+        for store in stores() {
+            let (fresh, _ledger, reader) = ledger_of(store, &[]);
+            let missing = reader.call(CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)));
+            assert!(matches!(missing, Err(LedgerError::NoSuchCall(_))));
+            let nowhere = LedgerReader::open(&fresh.settings.directory.join("nowhere"));
+            assert!(matches!(nowhere, Err(LedgerError::NoLedger { .. })));
+        }
     }
 }

@@ -112,6 +112,7 @@ mod tests {
     use super::*;
     use crate::ledger::open_record::tests::open_call;
     use crate::ledger::store::tests::{call_ids, entry, entry_of};
+    use crate::ledger::test_stores::{fresh, stores};
     use crate::ledger::{OpenCalls, Settings};
 
     /// Opens calls in a log and lets the process "die": every ticket is dropped open.
@@ -138,52 +139,58 @@ mod tests {
 
     #[test]
     fn calls_without_an_entry_get_one_and_the_others_keep_theirs() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = Settings::in_directory(directory.path());
-        let calls = die_with_open_calls(&settings, 3);
-        Ledger::open(&settings)
-            .unwrap()
-            .append(&[entry_of(&calls[1])])
-            .unwrap();
-        let recovered = recover_all(&settings);
-        assert_eq!((recovered.settled, recovered.already_settled), (2, 1));
-        let mut expected: Vec<_> = calls.iter().map(|call| call.call_id.to_string()).collect();
-        expected.sort();
-        assert_eq!(call_ids(&Ledger::open(&settings).unwrap()), expected);
-        assert_eq!(files(&settings), 0);
-        assert_eq!(recover_all(&settings), Recovered::default());
+        for store in stores() {
+            let fresh = fresh(store);
+            let settings = &fresh.settings;
+            let calls = die_with_open_calls(settings, 3);
+            Ledger::open(settings)
+                .unwrap()
+                .append(&[entry_of(&calls[1])])
+                .unwrap();
+            let recovered = recover_all(settings);
+            assert_eq!((recovered.settled, recovered.already_settled), (2, 1));
+            let mut expected: Vec<_> = calls.iter().map(|call| call.call_id.to_string()).collect();
+            expected.sort();
+            assert_eq!(call_ids(&Ledger::open(settings).unwrap()), expected);
+            assert_eq!(files(settings), 0);
+            assert_eq!(recover_all(settings), Recovered::default());
+        }
     }
 
     #[test]
     fn a_recovery_that_was_interrupted_is_finished_by_the_next() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = Settings::in_directory(directory.path());
-        die_with_open_calls(&settings, 5);
-        let mut calls = 0;
-        let interrupted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut ledger = Ledger::open(&settings).unwrap();
-            recover(&mut ledger, |call| {
-                calls += 1;
-                assert!(calls < 3, "dies here");
-                entry_of(&call)
-            })
-        }));
-        assert!(interrupted.is_err());
-        assert_eq!(recover_all(&settings).settled, 5);
-        assert_eq!(call_ids(&Ledger::open(&settings).unwrap()).len(), 5);
+        for store in stores() {
+            let fresh = fresh(store);
+            let settings = &fresh.settings;
+            die_with_open_calls(settings, 5);
+            let mut calls = 0;
+            let interrupted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let mut ledger = Ledger::open(settings).unwrap();
+                recover(&mut ledger, |call| {
+                    calls += 1;
+                    assert!(calls < 3, "dies here");
+                    entry_of(&call)
+                })
+            }));
+            assert!(interrupted.is_err());
+            assert_eq!(recover_all(settings).settled, 5);
+            assert_eq!(call_ids(&Ledger::open(settings).unwrap()).len(), 5);
+        }
     }
 
     #[test]
     fn the_log_of_this_process_is_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = Settings::in_directory(directory.path());
-        die_with_open_calls(&settings, 2);
-        let mut ledger = Ledger::open(&settings).unwrap();
-        let log = OpenCalls::open(&settings).unwrap();
-        let ticket = log.append(&open_call(true)).unwrap();
-        let recovered = recover(&mut ledger, |call| entry_of(&call)).unwrap();
-        assert_eq!((recovered.settled, files(&settings)), (2, 1));
-        ticket.close();
+        for store in stores() {
+            let fresh = fresh(store);
+            let settings = &fresh.settings;
+            die_with_open_calls(settings, 2);
+            let mut ledger = Ledger::open(settings).unwrap();
+            let log = OpenCalls::open(settings).unwrap();
+            let ticket = log.append(&open_call(true)).unwrap();
+            let recovered = recover(&mut ledger, |call| entry_of(&call)).unwrap();
+            assert_eq!((recovered.settled, files(settings)), (2, 1));
+            ticket.close();
+        }
     }
 
     #[test]
@@ -203,19 +210,23 @@ mod tests {
 
     #[test]
     fn more_calls_than_a_batch_are_all_settled() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = Settings::in_directory(directory.path());
-        die_with_open_calls(&settings, BATCH_ENTRIES + 1);
-        let expected = count(BATCH_ENTRIES + 1);
-        assert_eq!(recover_all(&settings).settled, expected);
+        for store in stores() {
+            let fresh = fresh(store);
+            let settings = &fresh.settings;
+            die_with_open_calls(settings, BATCH_ENTRIES + 1);
+            let expected = count(BATCH_ENTRIES + 1);
+            assert_eq!(recover_all(settings).settled, expected);
+        }
     }
 
     #[test]
     fn an_entry_of_another_call_is_no_answer() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = Settings::in_directory(directory.path());
-        die_with_open_calls(&settings, 1);
-        Ledger::open(&settings).unwrap().append(&[entry()]).unwrap();
-        assert_eq!(recover_all(&settings).settled, 1);
+        for store in stores() {
+            let fresh = fresh(store);
+            let settings = &fresh.settings;
+            die_with_open_calls(settings, 1);
+            Ledger::open(settings).unwrap().append(&[entry()]).unwrap();
+            assert_eq!(recover_all(settings).settled, 1);
+        }
     }
 }

@@ -155,7 +155,8 @@ mod tests {
 
     fn left(ledger: &Ledger) -> i64 {
         let count = "SELECT count(*) FROM entries";
-        let left = ledger.connection().query_row(count, (), |row| row.get(0));
+        let file = ledger.database().sqlite().unwrap();
+        let left = file.query_row(count, (), |row| row.get(0));
         left.unwrap()
     }
 

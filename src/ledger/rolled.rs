@@ -2,15 +2,15 @@
 //!
 //! A span is cut at whole days and whole hours (UTC): days come from `rollup_days`, the hours on
 //! both sides from `rollup_hours`, and only what is left of the first and the last hour from
-//! `entries`. Each part is summed by SQLite in 64 bits, the parts are joined exactly.
+//! `entries`. Each part is summed by SQLite in 64 bits, the parts are joined exactly. A server keeps no
+//! roll-ups: there all of a span comes from the entries.
 
 use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::{Connection, OptionalExtension};
-
+use super::Span;
+use super::database::{Database, Dialect, Fault};
 use super::query::{self, Group, GroupBy, Summary, Sums};
 use super::rollup::{DAY_MS, HOUR_MS, floor};
-use super::{LedgerError, Span};
 use crate::domain::{TenantId, Timestamp};
 
 /// Where a part of a span is summed.
@@ -42,17 +42,15 @@ impl Table {
 /// The sums of all calls admitted in a span, in groups.
 ///
 /// # Errors
-/// When SQLite refuses, or the span cuts an hour whose entries are deleted.
+/// When the database refuses, or the span cuts an hour whose entries are deleted.
 pub(super) fn summary(
-    connection: &Connection,
+    database: &Database,
     of: Option<&TenantId>,
     by: &[GroupBy],
     span: Span,
-) -> Result<Summary, LedgerError> {
-    let failed = || LedgerError::sqlite("sum up calls");
-    let rolled_up = has_rollups(connection).map_err(failed())?;
-    let (kept_from, parts) = if rolled_up {
-        (kept_from(connection).map_err(failed())?, parts(span))
+) -> Result<Summary, Fault> {
+    let (kept_from, parts) = if has_rollups(database)? {
+        (kept_from(database)?, parts(span))
     } else {
         (None, vec![(Table::Entries, span)])
     };
@@ -60,14 +58,12 @@ pub(super) fn summary(
     let mut catalogues = BTreeSet::new();
     for (table, part) in parts {
         if table == Table::Entries && kept_from.is_some_and(|kept| part.from < kept) {
-            refuse_if_any(connection, part, kept_from)?;
+            refuse_if_any(database, part, kept_from)?;
         }
-        let found = query::groups(connection, table, of, by, part).map_err(failed())?;
-        for Group { key, sums } in found {
+        for Group { key, sums } in query::groups(database, table, of, by, part)? {
             groups.entry(key).or_default().add(&sums);
         }
-        let found = query::catalogues(connection, table, of, part).map_err(failed())?;
-        catalogues.extend(found);
+        catalogues.extend(query::catalogues(database, table, of, part)?);
     }
     let groups = groups.into_iter();
     Ok(Summary {
@@ -76,11 +72,14 @@ pub(super) fn summary(
     })
 }
 
-/// A backup that an older program made has none.
-pub(super) fn has_rollups(connection: &Connection) -> Result<bool, rusqlite::Error> {
+/// A backup that an older program made has none, and a server has none.
+pub(super) fn has_rollups(database: &Database) -> Result<bool, Fault> {
+    if database.dialect() == Dialect::Postgres {
+        return Ok(false);
+    }
     let any = "SELECT 1 FROM sqlite_schema WHERE name = 'retention'";
-    let found = connection.query_row(any, (), |_row| Ok(()));
-    Ok(found.optional()?.is_some())
+    let found = database.first(any, &[], |_row| Ok(()))?;
+    Ok(found.is_some())
 }
 
 /// The parts of a span, none of them empty.
@@ -131,26 +130,24 @@ fn ceiling(unix_ms: i64, length_ms: i64) -> i64 {
 }
 
 /// Since when every entry is there; `None` while none was deleted.
-pub(super) fn kept_from(connection: &Connection) -> Result<Option<Timestamp>, rusqlite::Error> {
+pub(super) fn kept_from(database: &Database) -> Result<Option<Timestamp>, Fault> {
     let kept = "SELECT max(kept_from) FROM retention";
-    let kept: Option<i64> = connection.query_row(kept, (), |row| row.get(0))?;
-    Ok(kept.map(Timestamp::from_unix_ms))
+    let kept = database.first(kept, &[], |row| row.integer_or_null(0))?;
+    Ok(kept.flatten().map(Timestamp::from_unix_ms))
 }
 
 /// A part of an hour whose entries are gone has no sums, unless the hour had no call at all.
 fn refuse_if_any(
-    connection: &Connection,
+    database: &Database,
     part: Span,
     kept_from: Option<Timestamp>,
-) -> Result<(), LedgerError> {
+) -> Result<(), Fault> {
     let from = floor(part.from.unix_ms(), HOUR_MS);
     let any = "SELECT 1 FROM rollup_hours WHERE begins_at >= ?1 AND begins_at < ?2 LIMIT 1";
-    let found = connection.query_row(any, (from, part.to.unix_ms()), |_row| Ok(()));
-    let found = found
-        .optional()
-        .map_err(LedgerError::sqlite("look for deleted calls"))?;
+    let span = [from.into(), part.to.unix_ms().into()];
+    let found = database.first(any, &span, |_row| Ok(()))?;
     match (found, kept_from) {
-        (Some(()), Some(kept_from)) => Err(LedgerError::EntriesDeleted { kept_from }),
+        (Some(()), Some(kept_from)) => Err(Fault::Deleted { kept_from }),
         _ => Ok(()),
     }
 }

@@ -132,8 +132,8 @@ proptest! {
         // What is given again changes nothing.
         batches.extend(batches.first().cloned());
         let (_directory, ledger, reader) = ledger_of(&batches);
-        compare(ledger.connection(), "rollup_hours", HOUR);
-        compare(ledger.connection(), "rollup_days", DAY);
+        compare(ledger.database().sqlite().unwrap(), "rollup_hours", HOUR);
+        compare(ledger.database().sqlite().unwrap(), "rollup_days", DAY);
 
         let mut expected: BTreeMap<(String, String), Counted> = BTreeMap::new();
         for (tenant, at, femto, tokens, estimated, tier) in calls {
@@ -264,5 +264,5 @@ fn an_older_ledger_gets_its_sums_when_it_is_opened() {
     let ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
     assert!(before.len() > 3);
     assert_eq!(all(), before);
-    compare(ledger.connection(), "rollup_hours", HOUR);
+    compare(ledger.database().sqlite().unwrap(), "rollup_hours", HOUR);
 }

@@ -5,85 +5,152 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use rusqlite::{Statement, params};
+use rusqlite::{Statement, params_from_iter};
 use serde::Deserialize;
 
+use super::database::Value;
 use crate::domain::{
     Charge, Dimension, Entry, Latency, ModelRef, PriceStatus, ServiceTier, UnpricedReason, Usage,
     UsageReason, Usd,
 };
 
-/// Adds a row, or nothing when the call has its row already.
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Text.
+    Text,
+    /// An integer of 64 bits.
+    Integer,
+    /// Yes or no.
+    Flag,
+}
+
+/// The columns of an entry, in the order of [`values`].
+pub(super) const COLUMNS: [(&str, Kind); 47] = [
+    ("call_id", Kind::Text),
+    ("opened_at", Kind::Integer),
+    ("settled_at", Kind::Integer),
+    ("tenant", Kind::Text),
+    ("application", Kind::Text),
+    ("user", Kind::Text),
+    ("session", Kind::Text),
+    ("operation", Kind::Text),
+    ("model_asked", Kind::Text),
+    ("model", Kind::Text),
+    ("base_model", Kind::Text),
+    ("geography", Kind::Text),
+    ("region", Kind::Text),
+    ("tier_asked", Kind::Text),
+    ("tier_served", Kind::Text),
+    ("latency_served", Kind::Text),
+    ("invoked_model", Kind::Text),
+    ("outcome", Kind::Text),
+    ("status", Kind::Integer),
+    ("error_class", Kind::Text),
+    ("aws_request_id", Kind::Text),
+    ("sdk_invocation_id", Kind::Text),
+    ("sdk_attempt", Kind::Integer),
+    ("request_bytes", Kind::Integer),
+    ("response_bytes", Kind::Integer),
+    ("first_byte_ms", Kind::Integer),
+    ("duration_ms", Kind::Integer),
+    ("usage_source", Kind::Text),
+    ("usage_reason", Kind::Text),
+    ("read_from", Kind::Text),
+    ("disagreement", Kind::Flag),
+    ("input_tokens", Kind::Integer),
+    ("output_tokens", Kind::Integer),
+    ("cache_read_tokens", Kind::Integer),
+    ("cache_write_5m_tokens", Kind::Integer),
+    ("cache_write_30m_tokens", Kind::Integer),
+    ("cache_write_1h_tokens", Kind::Integer),
+    ("units", Kind::Text),
+    ("price_status", Kind::Text),
+    ("price_reason", Kind::Text),
+    ("cost_microusd", Kind::Integer),
+    ("cost_femtousd", Kind::Integer),
+    ("lines", Kind::Text),
+    ("catalogue", Kind::Text),
+    ("key_id", Kind::Text),
+    ("reserved_microusd", Kind::Integer),
+    ("downgraded_from", Kind::Text),
+];
+
+/// Adds a row to the SQLite file, or nothing when the call has its row already.
 ///
 /// Only a repeated call id is let pass: `INSERT OR IGNORE` would also swallow a row that breaks
 /// another constraint.
-pub(super) const INSERT: &str = "
-INSERT INTO entries VALUES (
-    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-    ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38,
-    ?39, ?40, ?41, ?42, ?43, ?44, ?45, ?46, ?47
-) ON CONFLICT (call_id) DO NOTHING";
+pub(super) fn insert_sql() -> String {
+    let names = COLUMNS.map(|(name, _)| format!("\"{name}\"")).join(", ");
+    let places = ["?"; COLUMNS.len()].join(", ");
+    format!("INSERT INTO entries ({names}) VALUES ({places}) ON CONFLICT (call_id) DO NOTHING")
+}
 
-/// Runs [`INSERT`] for one entry; `false` when the call has its row already.
+/// Runs [`insert_sql`] for one entry; `false` when the call has its row already.
 pub(super) fn insert(
     statement: &mut Statement<'_>,
     entry: &Entry,
 ) -> Result<bool, rusqlite::Error> {
+    let rows = statement.execute(params_from_iter(values(entry)))?;
+    Ok(rows > 0)
+}
+
+/// What an entry holds in each of [`COLUMNS`].
+pub(super) fn values(entry: &Entry) -> [Value<'_>; COLUMNS.len()] {
     let model = entry.model.as_ref();
     let reading = &entry.reading;
     let tokens = |dimension| reading.usage.get(&dimension).map(integer);
     let price = Price::of(&entry.charge);
     let reserved = entry.reserved.and_then(Usd::split_micro);
-    let rows = statement.execute(params![
-        entry.call_id.to_string(),
-        entry.opened_at.unix_ms(),
-        entry.settled_at.unix_ms(),
-        entry.tenant.as_str(),
-        entry.application.as_str(),
-        entry.user.as_deref(),
-        entry.session.as_deref(),
-        entry.operation.name(),
-        model.map(|model| &*model.asked),
-        model.map(ModelRef::label),
-        model.and_then(|model| model.base.as_deref()),
-        model.map(|model| model.geography.name()),
-        entry.region.as_str(),
-        entry.tier_asked.as_ref().map(ServiceTier::name),
-        reading.served_tier.as_ref().map(ServiceTier::name),
-        reading.served_latency.map(Latency::name),
-        reading.invoked_model.as_deref(),
-        entry.outcome.name(),
-        entry.status,
-        entry.error_class.as_deref(),
-        entry.aws_request_id.as_deref(),
-        entry.sdk_invocation_id.as_deref(),
-        entry.sdk_attempt,
-        integer(entry.request_bytes),
-        integer(entry.response_bytes),
-        entry.first_byte_ms.map(integer),
-        integer(entry.duration_ms),
-        reading.source.name(),
-        reading.reason.map(UsageReason::name),
-        reading.read_from,
-        reading.disagreement,
-        tokens(Dimension::InputTokens),
-        tokens(Dimension::OutputTokens),
-        tokens(Dimension::CacheReadTokens),
-        tokens(Dimension::CacheWrite5mTokens),
-        tokens(Dimension::CacheWrite30mTokens),
-        tokens(Dimension::CacheWrite1hTokens),
-        units(&reading.usage),
-        price.status.name(),
-        price.status.reason().map(UnpricedReason::name),
-        price.cost.map(|(micro, _)| micro),
-        price.cost.map(|(_, femto)| femto),
-        price.lines,
-        &*entry.catalogue,
-        entry.key.as_deref(),
-        reserved.map(|(micro, _)| micro),
-        entry.downgraded_from.as_deref(),
-    ])?;
-    Ok(rows > 0)
+    [
+        entry.call_id.to_string().into(),
+        entry.opened_at.unix_ms().into(),
+        entry.settled_at.unix_ms().into(),
+        entry.tenant.as_str().into(),
+        entry.application.as_str().into(),
+        entry.user.as_deref().into(),
+        entry.session.as_deref().into(),
+        entry.operation.name().into(),
+        model.map(|model| &*model.asked).into(),
+        model.map(ModelRef::label).into(),
+        model.and_then(|model| model.base.as_deref()).into(),
+        model.map(|model| model.geography.name()).into(),
+        entry.region.as_str().into(),
+        entry.tier_asked.as_ref().map(ServiceTier::name).into(),
+        reading.served_tier.as_ref().map(ServiceTier::name).into(),
+        reading.served_latency.map(Latency::name).into(),
+        reading.invoked_model.as_deref().into(),
+        entry.outcome.name().into(),
+        entry.status.into(),
+        entry.error_class.as_deref().into(),
+        entry.aws_request_id.as_deref().into(),
+        entry.sdk_invocation_id.as_deref().into(),
+        entry.sdk_attempt.into(),
+        integer(entry.request_bytes).into(),
+        integer(entry.response_bytes).into(),
+        entry.first_byte_ms.map(integer).into(),
+        integer(entry.duration_ms).into(),
+        reading.source.name().into(),
+        reading.reason.map(UsageReason::name).into(),
+        reading.read_from.into(),
+        reading.disagreement.into(),
+        tokens(Dimension::InputTokens).into(),
+        tokens(Dimension::OutputTokens).into(),
+        tokens(Dimension::CacheReadTokens).into(),
+        tokens(Dimension::CacheWrite5mTokens).into(),
+        tokens(Dimension::CacheWrite30mTokens).into(),
+        tokens(Dimension::CacheWrite1hTokens).into(),
+        units(&reading.usage).into(),
+        price.status.name().into(),
+        price.status.reason().map(UnpricedReason::name).into(),
+        price.cost.map(|(micro, _)| micro).into(),
+        price.cost.map(|(_, femto)| femto).into(),
+        price.lines.into(),
+        (&*entry.catalogue).into(),
+        entry.key.as_deref().into(),
+        reserved.map(|(micro, _)| micro).into(),
+        entry.downgraded_from.as_deref().into(),
+    ]
 }
 
 /// One charge line in the JSON of column `lines`.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::{PostgresSettings, ReplicaSettings};
 use crate::domain::keywords;
 
 /// The ledger settings.
@@ -11,6 +12,12 @@ use crate::domain::keywords;
 pub struct Settings {
     /// The directory of the ledger and its open-calls log.
     pub directory: PathBuf,
+    /// What keeps the entries.
+    pub store: StoreKind,
+    /// The server, where it keeps them.
+    pub postgres: PostgresSettings,
+    /// Which of the processes that share a server this one is.
+    pub replica: ReplicaSettings,
     /// What an admitted call survives.
     pub durability: Durability,
     /// The longest time entries wait to be committed together.
@@ -59,6 +66,10 @@ impl Settings {
         self.directory.join("last-backup.json")
     }
 
+    pub(super) fn elsewhere_file(&self) -> PathBuf {
+        super::elsewhere::file(&self.directory)
+    }
+
     pub(super) fn spill_directory(&self) -> PathBuf {
         self.directory.join("spill")
     }
@@ -68,6 +79,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("./bedrock-meter-data"),
+            store: StoreKind::default(),
+            postgres: PostgresSettings::default(),
+            replica: ReplicaSettings::default(),
             durability: Durability::default(),
             commit_interval: Duration::from_millis(20),
             segment_bytes_max: 8 * 1024 * 1024,
@@ -111,6 +125,16 @@ impl fmt::Display for KeepEntries {
         }
     }
 }
+
+keywords!(
+    /// What keeps the entries.
+    StoreKind {
+        /// A file in the ledger's directory, of one process.
+        Sqlite = "sqlite",
+        /// A server that replicas share.
+        Postgres = "postgres",
+    }
+);
 
 keywords!(
     /// What an admitted call survives.

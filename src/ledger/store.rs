@@ -1,4 +1,4 @@
-//! The SQLite file: who may write it, and how entries get in.
+//! The store open for writing: who may write it, and how entries get in.
 //!
 //! Blocking: it belongs on the writer's own thread. Knows no queue; batches are its caller's.
 
@@ -8,17 +8,21 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
+use super::database::{Database, Fault};
 use super::retention::Retention;
 use super::rollup::Rollup;
-use super::{Durability, LedgerError, SYNC_INTERVAL, Settings, open_calls, row, schema};
+use super::{
+    Durability, LedgerError, SYNC_INTERVAL, Settings, StoreKind, elsewhere, open_calls, postgres,
+    row, schema,
+};
 use crate::domain::{CallId, Entry, Timestamp};
 
 /// The ledger, open for writing. One process at a time.
 #[derive(Debug)]
 pub struct Ledger {
-    connection: Connection,
+    database: Database,
     /// SQLite's write-ahead log: asking the disk to keep it keeps every commit.
     log_file: PathBuf,
     /// When what was appended since was last on disk; `None` when nothing is outstanding.
@@ -42,16 +46,17 @@ impl Ledger {
         let directory = &settings.directory;
         fs::create_dir_all(directory).map_err(LedgerError::file("create", directory))?;
         let lock = lock(settings)?;
-        let path = settings.ledger_file();
-        let mut connection =
-            Connection::open(&path).map_err(LedgerError::sqlite("open the file"))?;
-        prepare(&connection, settings.durability)
-            .map_err(LedgerError::sqlite("set the journal mode"))?;
-        schema::migrate(&mut connection, &path)?;
+        let database = match settings.store {
+            StoreKind::Sqlite => Database::Sqlite(open_file(settings)?),
+            StoreKind::Postgres => {
+                Database::Postgres(Box::new(postgres::open(&settings.postgres)?))
+            }
+        };
+        elsewhere::note(settings)?;
         let left_open = open_calls::segments(&settings.open_calls_directory())?;
         Ok(Self {
-            connection,
-            log_file: write_ahead_log(&path),
+            database,
+            log_file: write_ahead_log(&settings.ledger_file()),
             unsynced_since: None,
             durability: settings.durability,
             retention: Retention::of(settings),
@@ -70,8 +75,8 @@ impl Ledger {
             return Ok(());
         }
         self.insert(entries)
-            .map_err(LedgerError::sqlite("append entries"))?;
-        if self.durability == Durability::Default {
+            .map_err(LedgerError::of("append entries"))?;
+        if matches!(self.database, Database::Sqlite(_)) && self.durability == Durability::Default {
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
         self.sync_if_due()
@@ -105,12 +110,15 @@ impl Ledger {
     }
 
     /// Deletes entries that are older than they are kept, at most a thousand; `true` when there are
-    /// more. Their sums stay.
+    /// more. Their sums stay. On a server nothing: its keeper detaches months.
     ///
     /// # Errors
     /// When SQLite refuses, or the note of the last backup cannot be read.
     pub fn trim(&mut self, now: Timestamp) -> Result<bool, LedgerError> {
-        self.retention.trim(&mut self.connection, now)
+        match &mut self.database {
+            Database::Sqlite(connection) => self.retention.trim(connection, now),
+            Database::Postgres(_) => Ok(false),
+        }
     }
 
     /// Whether the call has its entry.
@@ -118,15 +126,11 @@ impl Ledger {
     /// # Errors
     /// When SQLite refuses.
     pub fn contains(&self, call_id: CallId) -> Result<bool, LedgerError> {
-        let found = self.connection().query_row(
-            "SELECT 1 FROM entries WHERE call_id = ?1",
-            [call_id.to_string()],
-            |_row| Ok(()),
-        );
-        let found = found.optional();
-        Ok(found
-            .map_err(LedgerError::sqlite("look up a call"))?
-            .is_some())
+        let sql = "SELECT 1 FROM entries WHERE call_id = ?1";
+        let found = self
+            .database
+            .first(sql, &[call_id.to_string().into()], |_row| Ok(()));
+        Ok(found.map_err(LedgerError::of("look up a call"))?.is_some())
     }
 
     /// The segments that the process before left; none the second time.
@@ -134,25 +138,44 @@ impl Ledger {
         mem::take(&mut self.left_open)
     }
 
-    /// The connection, for queries of this room.
-    pub(super) const fn connection(&self) -> &Connection {
-        &self.connection
+    /// The database, for queries of this room.
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
     }
 
-    fn insert(&mut self, entries: &[Entry]) -> Result<(), rusqlite::Error> {
-        let transaction = self.connection.transaction()?;
-        {
-            let mut statement = transaction.prepare(row::INSERT)?;
-            let mut rollup = Rollup::default();
-            for entry in entries {
-                if row::insert(&mut statement, entry)? {
-                    rollup.add(entry);
-                }
+    fn insert(&mut self, entries: &[Entry]) -> Result<(), Fault> {
+        match &mut self.database {
+            Database::Sqlite(connection) => Ok(insert(connection, entries)?),
+            Database::Postgres(session) => {
+                postgres::append(session, entries)?;
+                Ok(())
             }
-            rollup.write(&transaction)?;
         }
-        transaction.commit()
     }
+}
+
+fn insert(connection: &mut Connection, entries: &[Entry]) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    {
+        let mut statement = transaction.prepare(&row::insert_sql())?;
+        let mut rollup = Rollup::default();
+        for entry in entries {
+            if row::insert(&mut statement, entry)? {
+                rollup.add(entry);
+            }
+        }
+        rollup.write(&transaction)?;
+    }
+    transaction.commit()
+}
+
+fn open_file(settings: &Settings) -> Result<Connection, LedgerError> {
+    let path = settings.ledger_file();
+    let mut connection = Connection::open(&path).map_err(LedgerError::sqlite("open the file"))?;
+    prepare(&connection, settings.durability)
+        .map_err(LedgerError::sqlite("set the journal mode"))?;
+    schema::migrate(&mut connection, &path)?;
+    Ok(connection)
 }
 
 /// Readers never block the writer in WAL mode; the writer waits for another tool's short lock.
@@ -250,6 +273,8 @@ pub(super) mod tests {
         TenantId, Timestamp, Usage, UsageReason, Usd,
     };
     use crate::ledger::OpenCall;
+    use crate::ledger::database::Row;
+    use crate::ledger::test_stores::{filled, fresh, stores};
 
     /// A priced call of 1,200 input and 34 output tokens: 1200 x 0.000003 + 34 x 0.000015.
     pub(in crate::ledger) fn entry() -> Entry {
@@ -320,66 +345,76 @@ pub(super) mod tests {
     /// Every call id in the ledger, sorted.
     pub(in crate::ledger) fn call_ids(ledger: &Ledger) -> Vec<String> {
         let sql = "SELECT call_id FROM entries ORDER BY call_id";
-        let mut statement = ledger.connection().prepare(sql).unwrap();
-        let ids = statement.query_map((), |row| row.get(0)).unwrap();
-        ids.map(Result::unwrap).collect()
+        let read = |row: &Row<'_, '_>| row.text(0).map(str::to_owned);
+        ledger.database().list(sql, &[], read).unwrap()
     }
 
     fn text(ledger: &Ledger, sql: &str) -> Option<String> {
-        let read = ledger.connection().query_row(sql, (), |row| row.get(0));
-        read.unwrap()
+        let read = |row: &Row<'_, '_>| Ok(row.text_or_null(0)?.map(str::to_owned));
+        ledger.database().first(sql, &[], read).unwrap().flatten()
     }
 
     #[test]
     fn an_entry_is_readable_by_people() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-        ledger.append(&[entry()]).unwrap();
-        let check = |sql: &str, expected: Option<&str>| {
-            assert_eq!(text(&ledger, sql).as_deref(), expected, "{sql}");
-        };
-        check(
-            "SELECT opened_at FROM calls",
-            Some("2026-11-21T22:26:40.123Z"),
-        );
-        check("SELECT tenant FROM calls", Some("search"));
-        check("SELECT cost_usd FROM calls", Some("0.004110000000000"));
-        check("SELECT cache_read_tokens || '' FROM calls", None);
-        check("SELECT sum(quantity) || '' FROM charge_lines", Some("1234"));
-        check(
-            "SELECT femtousd_per_unit FROM charge_lines WHERE dimension = 'output_tokens'",
-            Some("15000000000"),
-        );
-        check("PRAGMA journal_mode", Some("wal"));
+        for store in stores() {
+            let (_fresh, ledger) = filled(store, &[entry()]);
+            let check = |sql: &str, expected: Option<&str>| {
+                assert_eq!(text(&ledger, sql).as_deref(), expected, "{store:?} {sql}");
+            };
+            check(
+                "SELECT opened_at FROM calls",
+                Some("2026-11-21T22:26:40.123Z"),
+            );
+            check("SELECT tenant FROM calls", Some("search"));
+            check(
+                "SELECT cost_usd || '' FROM calls",
+                Some("0.004110000000000"),
+            );
+            check("SELECT cache_read_tokens || '' FROM calls", None);
+            check("SELECT sum(quantity) || '' FROM charge_lines", Some("1234"));
+            check(
+                "SELECT femtousd_per_unit || '' FROM charge_lines WHERE dimension = 'output_tokens'",
+                Some("15000000000"),
+            );
+        }
+    }
+
+    #[test]
+    fn readers_of_the_file_do_not_block_its_writer() {
+        let (_fresh, ledger) = filled(StoreKind::Sqlite, &[]);
+        assert_eq!(text(&ledger, "PRAGMA journal_mode").as_deref(), Some("wal"));
     }
 
     #[test]
     fn appending_again_changes_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-        let first = entry();
-        let mut second = entry();
-        ledger.append(&[first.clone(), first.clone()]).unwrap();
-        second.call_id = first.call_id;
-        second.tenant = TenantId::new("other").unwrap();
-        ledger.append(&[second]).unwrap();
-        assert_eq!(call_ids(&ledger), [first.call_id.to_string()]);
-        let tenant = text(&ledger, "SELECT tenant FROM entries");
-        assert_eq!(tenant.as_deref(), Some("search"));
-        assert!(ledger.contains(first.call_id).unwrap());
-        assert!(
-            !ledger
-                .contains(CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)))
-                .unwrap()
-        );
+        for store in stores() {
+            let (_fresh, mut ledger) = filled(store, &[]);
+            let first = entry();
+            let mut second = entry();
+            ledger.append(&[first.clone(), first.clone()]).unwrap();
+            second.call_id = first.call_id;
+            second.tenant = TenantId::new("other").unwrap();
+            ledger.append(&[second]).unwrap();
+            assert_eq!(call_ids(&ledger), [first.call_id.to_string()]);
+            let tenant = text(&ledger, "SELECT tenant FROM entries");
+            assert_eq!(tenant.as_deref(), Some("search"));
+            assert!(ledger.contains(first.call_id).unwrap());
+            assert!(
+                !ledger
+                    .contains(CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)))
+                    .unwrap()
+            );
+        }
     }
 
     #[test]
     fn entries_outlive_the_process() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = Settings::in_directory(directory.path());
-        Ledger::open(&settings).unwrap().append(&[entry()]).unwrap();
-        assert_eq!(call_ids(&Ledger::open(&settings).unwrap()).len(), 1);
+        for store in stores() {
+            let fresh = fresh(store);
+            let settings = &fresh.settings;
+            Ledger::open(settings).unwrap().append(&[entry()]).unwrap();
+            assert_eq!(call_ids(&Ledger::open(settings).unwrap()).len(), 1);
+        }
     }
 
     #[test]
@@ -396,30 +431,32 @@ pub(super) mod tests {
 
     #[test]
     fn an_amount_past_the_columns_is_unpriced_not_wrong() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-        let mut huge = entry();
-        huge.charge.total = Some(Usd::from_femto(i128::MAX));
-        ledger.append(&[huge]).unwrap();
-        let reason = text(
-            &ledger,
-            "SELECT price_reason FROM entries WHERE cost_microusd IS NULL",
-        );
-        assert_eq!(reason.as_deref(), Some("out_of_range"));
+        for store in stores() {
+            let (_fresh, mut ledger) = filled(store, &[]);
+            let mut huge = entry();
+            huge.charge.total = Some(Usd::from_femto(i128::MAX));
+            ledger.append(&[huge]).unwrap();
+            let reason = text(
+                &ledger,
+                "SELECT price_reason FROM entries WHERE cost_microusd IS NULL",
+            );
+            assert_eq!(reason.as_deref(), Some("out_of_range"));
+        }
     }
 
     #[test]
     fn units_without_a_column_are_kept_by_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-        let mut search = entry();
-        search
-            .reading
-            .usage
-            .set(Dimension::from_name("search_unit"), 2);
-        ledger.append(&[search]).unwrap();
-        let units = text(&ledger, "SELECT units FROM entries");
-        assert_eq!(units.as_deref(), Some(r#"{"search_unit":2}"#));
+        for store in stores() {
+            let (_fresh, mut ledger) = filled(store, &[]);
+            let mut search = entry();
+            search
+                .reading
+                .usage
+                .set(Dimension::from_name("search_unit"), 2);
+            ledger.append(&[search]).unwrap();
+            let units = text(&ledger, "SELECT units FROM entries");
+            assert_eq!(units.as_deref(), Some(r#"{"search_unit":2}"#));
+        }
     }
 
     #[test]

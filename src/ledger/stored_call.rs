@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use rusqlite::Row;
-use rusqlite::types::Type;
 use serde::{Serialize, Serializer};
 
+use super::database::{Fault, Row};
 use super::query::Sums;
 use super::row::StoredLine;
 use crate::domain::{Timestamp, Usd};
@@ -154,17 +153,17 @@ pub struct StoredChargeLine {
 }
 
 /// Reads a row of `SELECT * FROM entries`.
-pub(super) fn read(row: &Row<'_>) -> Result<StoredCall, rusqlite::Error> {
+pub(super) fn read(row: &Row<'_, '_>) -> Result<StoredCall, Fault> {
     Ok(StoredCall {
-        call_id: row.get("call_id")?,
-        opened_at: Timestamp::from_unix_ms(row.get("opened_at")?),
-        settled_at: Timestamp::from_unix_ms(row.get("settled_at")?),
+        call_id: row.text("call_id")?.to_owned(),
+        opened_at: Timestamp::from_unix_ms(row.integer("opened_at")?),
+        settled_at: Timestamp::from_unix_ms(row.integer("settled_at")?),
         caller: StoredCaller {
-            tenant: row.get("tenant")?,
-            application: row.get("application")?,
-            user: row.get("user")?,
-            session: row.get("session")?,
-            key: row.get("key_id")?,
+            tenant: row.text("tenant")?.to_owned(),
+            application: row.text("application")?.to_owned(),
+            user: text_or_null(row, "user")?,
+            session: text_or_null(row, "session")?,
+            key: text_or_null(row, "key_id")?,
         },
         request: request(row)?,
         answer: answer(row)?,
@@ -173,37 +172,36 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredCall, rusqlite::Error> {
     })
 }
 
-fn request(row: &Row<'_>) -> Result<StoredRequest, rusqlite::Error> {
+fn request(row: &Row<'_, '_>) -> Result<StoredRequest, Fault> {
     Ok(StoredRequest {
-        operation: row.get("operation")?,
-        model_asked: row.get("model_asked")?,
-        model: row.get("model")?,
-        base_model: row.get("base_model")?,
-        geography: row.get("geography")?,
-        region: row.get("region")?,
-        tier_asked: row.get("tier_asked")?,
+        operation: row.text("operation")?.to_owned(),
+        model_asked: text_or_null(row, "model_asked")?,
+        model: text_or_null(row, "model")?,
+        base_model: text_or_null(row, "base_model")?,
+        geography: text_or_null(row, "geography")?,
+        region: row.text("region")?.to_owned(),
+        tier_asked: text_or_null(row, "tier_asked")?,
         bytes: count(row, "request_bytes")?.unwrap_or(0),
-        sdk_invocation_id: row.get("sdk_invocation_id")?,
-        sdk_attempt: row.get("sdk_attempt")?,
-        downgraded_from: row.get("downgraded_from")?,
+        sdk_invocation_id: text_or_null(row, "sdk_invocation_id")?,
+        sdk_attempt: small(row, "sdk_attempt")?,
+        downgraded_from: text_or_null(row, "downgraded_from")?,
     })
 }
 
-fn answer(row: &Row<'_>) -> Result<StoredAnswer, rusqlite::Error> {
+fn answer(row: &Row<'_, '_>) -> Result<StoredAnswer, Fault> {
     Ok(StoredAnswer {
-        outcome: row.get("outcome")?,
-        status: row.get("status")?,
-        error_class: row.get("error_class")?,
-        aws_request_id: row.get("aws_request_id")?,
+        outcome: row.text("outcome")?.to_owned(),
+        status: small(row, "status")?,
+        error_class: text_or_null(row, "error_class")?,
+        aws_request_id: text_or_null(row, "aws_request_id")?,
         bytes: count(row, "response_bytes")?.unwrap_or(0),
         first_byte_ms: count(row, "first_byte_ms")?,
         duration_ms: count(row, "duration_ms")?.unwrap_or(0),
     })
 }
 
-fn usage(row: &Row<'_>) -> Result<StoredUsage, rusqlite::Error> {
-    let units: Option<String> = row.get("units")?;
-    let units = units.as_deref().unwrap_or("{}");
+fn usage(row: &Row<'_, '_>) -> Result<StoredUsage, Fault> {
+    let units = row.text_or_null("units")?.unwrap_or("{}");
     let mut quantities: BTreeMap<String, u64> =
         serde_json::from_str(units).map_err(|e| damaged("units", e))?;
     for dimension in Sums::TOKENS {
@@ -212,35 +210,34 @@ fn usage(row: &Row<'_>) -> Result<StoredUsage, rusqlite::Error> {
         }
     }
     Ok(StoredUsage {
-        source: row.get("usage_source")?,
-        reason: row.get("usage_reason")?,
-        read_from: row.get("read_from")?,
-        disagreement: row.get("disagreement")?,
-        tier_served: row.get("tier_served")?,
-        latency_served: row.get("latency_served")?,
-        invoked_model: row.get("invoked_model")?,
+        source: row.text("usage_source")?.to_owned(),
+        reason: text_or_null(row, "usage_reason")?,
+        read_from: row.text("read_from")?.to_owned(),
+        disagreement: row.flag("disagreement")?,
+        tier_served: text_or_null(row, "tier_served")?,
+        latency_served: text_or_null(row, "latency_served")?,
+        invoked_model: text_or_null(row, "invoked_model")?,
         quantities,
     })
 }
 
-fn charge(row: &Row<'_>) -> Result<StoredCharge, rusqlite::Error> {
-    let micro: Option<i64> = row.get("cost_microusd")?;
-    let femto: Option<i64> = row.get("cost_femtousd")?;
+fn charge(row: &Row<'_, '_>) -> Result<StoredCharge, Fault> {
+    let micro = row.integer_or_null("cost_microusd")?;
+    let femto = row.integer_or_null("cost_femtousd")?;
     let cost = micro.zip(femto);
-    let reserved: Option<i64> = row.get("reserved_microusd")?;
+    let reserved = row.integer_or_null("reserved_microusd")?;
     Ok(StoredCharge {
-        status: row.get("price_status")?,
-        reason: row.get("price_reason")?,
-        catalogue: row.get("catalogue")?,
+        status: row.text("price_status")?.to_owned(),
+        reason: text_or_null(row, "price_reason")?,
+        catalogue: row.text("catalogue")?.to_owned(),
         lines: lines(row)?,
         cost_usd: cost.map(|(micro, femto)| Usd::from_split(micro, femto)),
         reserved_usd: reserved.map(|micro| Usd::from_split(micro, 0)),
     })
 }
 
-fn lines(row: &Row<'_>) -> Result<Vec<StoredChargeLine>, rusqlite::Error> {
-    let json: Option<String> = row.get("lines")?;
-    let json = json.as_deref().unwrap_or("[]");
+fn lines(row: &Row<'_, '_>) -> Result<Vec<StoredChargeLine>, Fault> {
+    let json = row.text_or_null("lines")?.unwrap_or("[]");
     let stored: Vec<StoredLine<'_>> =
         serde_json::from_str(json).map_err(|e| damaged("lines", e))?;
     let lines: Option<Vec<_>> = stored.iter().map(line).collect();
@@ -259,14 +256,22 @@ fn line(stored: &StoredLine<'_>) -> Option<StoredChargeLine> {
 }
 
 /// A count in a 64-bit column; the table holds no negative one.
-fn count(row: &Row<'_>, column: &str) -> Result<Option<u64>, rusqlite::Error> {
-    let count: Option<i64> = row.get(column)?;
-    Ok(count.map(i64::unsigned_abs))
+fn count(row: &Row<'_, '_>, column: &str) -> Result<Option<u64>, Fault> {
+    Ok(row.integer_or_null(column)?.map(i64::unsigned_abs))
 }
 
-fn damaged(column: &str, cause: impl Display) -> rusqlite::Error {
-    let cause = format!("column {column} was not written by this program: {cause}");
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
+fn small(row: &Row<'_, '_>, column: &'static str) -> Result<Option<u16>, Fault> {
+    let number = row.integer_or_null(column)?.map(u16::try_from);
+    number.transpose().map_err(|e| damaged(column, e))
+}
+
+fn text_or_null(row: &Row<'_, '_>, column: &str) -> Result<Option<String>, Fault> {
+    Ok(row.text_or_null(column)?.map(str::to_owned))
+}
+
+fn damaged(column: &'static str, cause: impl Display) -> Fault {
+    let why = cause.to_string();
+    Fault::Damaged { column, why }
 }
 
 fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
@@ -287,40 +292,41 @@ fn optional_text<S: Serializer>(
 #[cfg(test)]
 mod tests {
     use crate::domain::Dimension;
+    use crate::ledger::LedgerReader;
     use crate::ledger::store::tests::entry;
-    use crate::ledger::{Ledger, LedgerReader, Settings};
+    use crate::ledger::test_stores::{filled, stores};
 
     #[test]
     fn a_call_reads_back_as_it_was_appended() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-        let mut entry = entry();
-        entry
-            .reading
-            .usage
-            .set(Dimension::from_name("search_unit"), 2);
-        ledger.append(&[entry.clone()]).unwrap();
-        let reader = LedgerReader::open(directory.path()).unwrap();
-        let call = serde_json::to_value(reader.call(entry.call_id).unwrap()).unwrap();
-        let check = |pointer: &str, expected: serde_json::Value| {
-            assert_eq!(call.pointer(pointer), Some(&expected), "{pointer}");
-        };
-        check("/call_id", entry.call_id.to_string().into());
-        check("/opened_at", "2026-11-21T22:26:40.123Z".into());
-        check("/caller/tenant", "search".into());
-        check("/caller/session", serde_json::Value::Null);
-        check("/answer/status", 200.into());
-        check("/usage/quantities/input_tokens", 1200.into());
-        check("/usage/quantities/search_unit", 2.into());
-        check(
-            "/usage/quantities",
-            serde_json::json!({
-                "input_tokens": 1200, "output_tokens": 34, "search_unit": 2
-            }),
-        );
-        check("/charge/lines/0/price_usd", "0.000003".into());
-        check("/charge/lines/0/amount_usd", "0.0036".into());
-        check("/charge/lines/1/amount_usd", "0.00051".into());
-        check("/charge/cost_usd", "0.00411".into());
+        for store in stores() {
+            let mut entry = entry();
+            entry
+                .reading
+                .usage
+                .set(Dimension::from_name("search_unit"), 2);
+            let (fresh, _ledger) = filled(store, &[entry.clone()]);
+            let reader = LedgerReader::of(&fresh.settings).unwrap();
+            let call = serde_json::to_value(reader.call(entry.call_id).unwrap()).unwrap();
+            let check = |pointer: &str, expected: serde_json::Value| {
+                assert_eq!(call.pointer(pointer), Some(&expected), "{pointer}");
+            };
+            check("/call_id", entry.call_id.to_string().into());
+            check("/opened_at", "2026-11-21T22:26:40.123Z".into());
+            check("/caller/tenant", "search".into());
+            check("/caller/session", serde_json::Value::Null);
+            check("/answer/status", 200.into());
+            check("/usage/quantities/input_tokens", 1200.into());
+            check("/usage/quantities/search_unit", 2.into());
+            check(
+                "/usage/quantities",
+                serde_json::json!({
+                    "input_tokens": 1200, "output_tokens": 34, "search_unit": 2
+                }),
+            );
+            check("/charge/lines/0/price_usd", "0.000003".into());
+            check("/charge/lines/0/amount_usd", "0.0036".into());
+            check("/charge/lines/1/amount_usd", "0.00051".into());
+            check("/charge/cost_usd", "0.00411".into());
+        }
     }
 }

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Row;
-
+use super::breakdown::EntryRow;
+use super::database::{Dialect, Fault, Row};
 use super::{Ledger, LedgerError, ModelsSeen, Period, Span};
-use crate::domain::{ApplicationId, Entry, TenantId, Timestamp, UsageSource, Usd};
+use crate::domain::{ApplicationId, Entry, InvalidName, TenantId, Timestamp, UsageSource, Usd};
 
 /// The totals of all applications that had a call this month.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct PeriodTotals {
     month: Span,
     totals: HashMap<(TenantId, ApplicationId), Totals>,
     models: ModelsSeen,
+    /// Others write to the ledger as well, so that it has to be followed.
+    is_shared: bool,
 }
 
 /// The totals of one application.
@@ -62,13 +64,21 @@ impl PeriodTotal {
         }
     }
 
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        let count = |column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.unsigned_abs());
+    fn of_row(row: &EntryRow<'_>) -> Self {
+        Self {
+            cost: row.cost.map(Usd::from_femto).unwrap_or_default(),
+            calls: 1,
+            unpriced: u64::from(row.cost.is_none()),
+            estimated: u64::from(row.source == UsageSource::Estimated.name()),
+        }
+    }
+
+    fn read(row: &Row<'_, '_>) -> Result<Self, Fault> {
         Ok(Self {
-            cost: Usd::from_split(row.get(3)?, row.get(4)?),
-            calls: count(5)?,
-            unpriced: count(6)?,
-            estimated: count(7)?,
+            cost: Usd::from_split(row.integer(3)?, row.integer(4)?),
+            calls: row.count(5)?,
+            unpriced: row.count(6)?,
+            estimated: row.count(7)?,
         })
     }
 
@@ -89,8 +99,9 @@ impl PeriodTotals {
         let mut totals = Self {
             day: Period::Day.containing(now),
             month: Period::Month.containing(now),
-            totals: HashMap::new(),
             models: ModelsSeen::seed(ledger, now)?,
+            is_shared: ledger.database().dialect() == Dialect::Postgres,
+            ..Self::nothing(now)
         };
         for (tenant, application, today, total) in totals.stored(ledger)? {
             let key = (
@@ -102,15 +113,66 @@ impl PeriodTotals {
         Ok(totals)
     }
 
-    /// Counts an entry that was just committed, once.
+    /// The totals of no call at all.
+    pub(super) fn nothing(now: Timestamp) -> Self {
+        Self {
+            day: Period::Day.containing(now),
+            month: Period::Month.containing(now),
+            totals: HashMap::new(),
+            models: ModelsSeen::default(),
+            is_shared: false,
+        }
+    }
+
+    /// Counts an entry that was just committed, once. In a ledger that others write to as well it
+    /// is not counted: it comes with theirs, through [`Self::take`].
     pub fn add(&mut self, entry: &Entry) {
         self.models.add(entry);
+        if self.is_shared {
+            return;
+        }
         // The periods must have begun before the first of their calls is counted.
         self.roll(entry.settled_at.max(entry.opened_at));
         if self.month.contains(entry.opened_at) {
             let key = (entry.tenant.clone(), entry.application.clone());
             let today = self.day.contains(entry.opened_at);
             self.count(key, today, PeriodTotal::of(entry));
+        }
+    }
+
+    /// Counts a row of a ledger that is followed.
+    ///
+    /// # Errors
+    /// When it holds a name that this program never writes.
+    pub(super) fn add_row(&mut self, row: &EntryRow<'_>) -> Result<(), Fault> {
+        if row.is_served {
+            self.models.add_served(row.model, row.opened_at);
+        }
+        self.roll(row.settled_at.max(row.opened_at));
+        if self.month.contains(row.opened_at) {
+            let damaged = |column| {
+                move |why: InvalidName| Fault::Damaged {
+                    column,
+                    why: why.to_string(),
+                }
+            };
+            let key = (
+                TenantId::new(row.tenant).map_err(damaged("tenant"))?,
+                ApplicationId::new(row.application).map_err(damaged("application"))?,
+            );
+            let today = self.day.contains(row.opened_at);
+            self.count(key, today, PeriodTotal::of_row(row));
+        }
+        Ok(())
+    }
+
+    /// Takes the totals of somebody who has followed the whole ledger.
+    pub fn take(&mut self, followed: &Self) {
+        self.day = followed.day;
+        self.month = followed.month;
+        self.totals.clone_from(&followed.totals);
+        for (model, first) in followed.models.iter() {
+            self.models.add_served(model, first);
         }
     }
 
@@ -149,29 +211,43 @@ impl PeriodTotals {
     }
 
     fn stored(&self, ledger: &Ledger) -> Result<Vec<StoredTotal>, LedgerError> {
-        let read = || {
-            let mut statement = ledger.connection().prepare(SEED)?;
-            let (day, month) = (self.day, self.month);
-            let spans = [day.from, day.to, month.from, month.to].map(Timestamp::unix_ms);
-            let rows = statement.query_map(spans, |row| {
-                let total = PeriodTotal::read(row)?;
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, total))
-            })?;
-            rows.collect::<Result<Vec<_>, _>>()
+        let (day, month) = (self.day, self.month);
+        let spans = [day.from, day.to, month.from, month.to].map(|at| at.unix_ms().into());
+        let database = ledger.database();
+        let seed = match database.dialect() {
+            Dialect::Sqlite => SEED_SQLITE,
+            Dialect::Postgres => SEED_POSTGRES,
         };
-        read().map_err(LedgerError::sqlite("sum the current month"))
+        let rows = database.list(seed, &spans, |row| {
+            let total = PeriodTotal::read(row)?;
+            let [tenant, application] = [row.text(0)?, row.text(1)?].map(str::to_owned);
+            Ok((tenant, application, row.flag(2)?, total))
+        });
+        rows.map_err(LedgerError::of("sum the current month"))
     }
 }
 
 /// Tenant, application, whether of today, total.
 type StoredTotal = (String, String, bool, PeriodTotal);
 
-const SEED: &str = "
+/// Out of the sums that the file keeps.
+const SEED_SQLITE: &str = "
 SELECT tenant, application, begins_at >= ?1 AND begins_at < ?2 AS today,
     sum(cost_microusd), sum(cost_femtousd),
     sum(calls), sum((price_status = 'unpriced') * calls), sum((usage_source = 'estimated') * calls)
 FROM rollup_days
 WHERE begins_at >= ?3 AND begins_at < ?4
+GROUP BY tenant, application, today";
+
+const SEED_POSTGRES: &str = "
+SELECT tenant, application, opened_at >= ?1 AND opened_at < ?2 AS today,
+    CAST(coalesce(sum(cost_microusd), 0) AS bigint),
+    CAST(coalesce(sum(cost_femtousd), 0) AS bigint),
+    count(*),
+    count(*) FILTER (WHERE price_status = 'unpriced'),
+    count(*) FILTER (WHERE usage_source = 'estimated')
+FROM entries
+WHERE opened_at >= ?3 AND opened_at < ?4
 GROUP BY tenant, application, today";
 
 fn name<N, E>(
@@ -190,8 +266,9 @@ fn name<N, E>(
 mod tests {
     use super::*;
     use crate::domain::CallId;
-    use crate::ledger::Settings;
+    use crate::ledger::StoreKind;
     use crate::ledger::store::tests::entry;
+    use crate::ledger::test_stores::{filled, stores};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -206,13 +283,6 @@ mod tests {
         entry
     }
 
-    fn ledger(entries: &[Entry]) -> (tempfile::TempDir, Ledger) {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&Settings::in_directory(directory.path())).unwrap();
-        ledger.append(entries).unwrap();
-        (directory, ledger)
-    }
-
     fn costs(totals: &PeriodTotals) -> Option<(i128, i128)> {
         let mut all = totals.iter();
         all.next()
@@ -221,28 +291,30 @@ mod tests {
 
     #[test]
     fn seeding_and_feeding_give_the_same() {
-        let entries = [
-            entry_at("2028-01-31T23:59:59.999Z", 1),
-            entry_at("2028-02-01", 10),
-            entry_at("2028-02-28T23:59:59.999Z", 100),
-            entry_at("2028-02-29", 1_000_000_007),
-            entry_at("2028-02-29T12:00:00Z", 3_000_000_000),
-        ];
-        let (_directory, filled) = ledger(&entries);
-        let now = at("2028-02-29T12:00:01Z");
-        let seeded = PeriodTotals::seed(&filled, now).unwrap();
-        let (_directory, empty) = ledger(&[]);
-        let mut fed = PeriodTotals::seed(&empty, now).unwrap();
-        for entry in &entries {
-            fed.add(entry);
+        for store in stores() {
+            let entries = [
+                entry_at("2028-01-31T23:59:59.999Z", 1),
+                entry_at("2028-02-01", 10),
+                entry_at("2028-02-28T23:59:59.999Z", 100),
+                entry_at("2028-02-29", 1_000_000_007),
+                entry_at("2028-02-29T12:00:00Z", 3_000_000_000),
+            ];
+            let (_fresh, full) = filled(store, &entries);
+            let now = at("2028-02-29T12:00:01Z");
+            let seeded = PeriodTotals::seed(&full, now).unwrap();
+            let (_fresh, empty) = filled(StoreKind::Sqlite, &[]);
+            let mut fed = PeriodTotals::seed(&empty, now).unwrap();
+            for entry in &entries {
+                fed.add(entry);
+            }
+            assert_eq!(costs(&seeded), Some((4_000_000_007, 4_000_000_117)));
+            assert_eq!(seeded.totals, fed.totals);
         }
-        assert_eq!(costs(&seeded), Some((4_000_000_007, 4_000_000_117)));
-        assert_eq!(seeded.totals, fed.totals);
     }
 
     #[test]
     fn periods_end_where_the_calendar_says() {
-        let (_directory, empty) = ledger(&[]);
+        let (_fresh, empty) = filled(StoreKind::Sqlite, &[]);
         let mut totals = PeriodTotals::seed(&empty, at("2028-02-28T10:00:00Z")).unwrap();
         totals.add(&entry_at("2028-02-28T10:00:00Z", 5));
         assert_eq!(costs(&totals), Some((5, 5)));
@@ -259,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_call_settled_after_midnight_belongs_to_the_day_it_began() {
-        let (_directory, empty) = ledger(&[]);
+        let (_fresh, empty) = filled(StoreKind::Sqlite, &[]);
         let mut totals = PeriodTotals::seed(&empty, at("2026-11-22T23:00:00Z")).unwrap();
         let mut late = entry_at("2026-11-22T23:59:59Z", 5);
         late.settled_at = at("2026-11-23T00:00:03Z");
@@ -269,21 +341,23 @@ mod tests {
 
     #[test]
     fn unpriced_and_estimated_calls_are_counted_not_zeroed() {
-        let mut unpriced = entry_at("2026-11-22", 0);
-        unpriced.charge.total = None;
-        unpriced.charge.status =
-            crate::domain::PriceStatus::Unpriced(crate::domain::UnpricedReason::UnknownModel);
-        unpriced.reading.source = UsageSource::Estimated;
-        let (_directory, filled) = ledger(&[unpriced, entry_at("2026-11-22", 3)]);
-        let totals = PeriodTotals::seed(&filled, at("2026-11-22")).unwrap();
-        let (_, _, found) = totals.iter().next().unwrap();
-        let expected = PeriodTotal {
-            cost: Usd::from_femto(3),
-            calls: 2,
-            unpriced: 1,
-            estimated: 1,
-        };
-        assert_eq!(found.of(Period::Day), expected);
-        assert_eq!(found.of(Period::Month), expected);
+        for store in stores() {
+            let mut unpriced = entry_at("2026-11-22", 0);
+            unpriced.charge.total = None;
+            unpriced.charge.status =
+                crate::domain::PriceStatus::Unpriced(crate::domain::UnpricedReason::UnknownModel);
+            unpriced.reading.source = UsageSource::Estimated;
+            let (_fresh, full) = filled(store, &[unpriced, entry_at("2026-11-22", 3)]);
+            let totals = PeriodTotals::seed(&full, at("2026-11-22")).unwrap();
+            let (_, _, found) = totals.iter().next().unwrap();
+            let expected = PeriodTotal {
+                cost: Usd::from_femto(3),
+                calls: 2,
+                unpriced: 1,
+                estimated: 1,
+            };
+            assert_eq!(found.of(Period::Day), expected);
+            assert_eq!(found.of(Period::Month), expected);
+        }
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::backup::{Progress, integrity};
 use super::rolled::{has_rollups, kept_from};
 use super::rollup::{RECOUNT_DAYS, RECOUNT_HOURS};
-use super::{LedgerError, LedgerReader, Settings};
+use super::{LedgerError, LedgerReader, Settings, elsewhere};
 use crate::domain::Timestamp;
 
 /// What was found.
@@ -46,7 +46,10 @@ impl Verified {
 pub fn verify(settings: &Settings, progress: Progress<'_>) -> Result<Verified, LedgerError> {
     let reader = LedgerReader::open(&settings.directory)?;
     let failed = || LedgerError::sqlite("verify");
-    let connection = reader.connection();
+    let database = reader.database();
+    let Some(connection) = database.sqlite() else {
+        return Err(elsewhere::missing(&settings.directory));
+    };
     let snapshot = connection.unchecked_transaction().map_err(failed())?;
     let mut verified = Verified {
         entries: count(&snapshot, "SELECT count(*) FROM entries").map_err(failed())?,
@@ -59,12 +62,12 @@ pub fn verify(settings: &Settings, progress: Progress<'_>) -> Result<Verified, L
     progress(0, STEPS);
     verified.damage = integrity(&snapshot)?;
     progress(1, STEPS);
-    if !has_rollups(&snapshot).map_err(failed())? {
+    if !has_rollups(database).map_err(LedgerError::of("verify"))? {
         progress(STEPS, STEPS);
         return Ok(verified);
     }
     // Sums of what was deleted cannot be counted again.
-    let kept_from = kept_from(&snapshot).map_err(failed())?;
+    let kept_from = kept_from(database).map_err(LedgerError::of("verify"))?;
     let kept_from = kept_from.map_or(i64::MIN, Timestamp::unix_ms);
     verified.wrong_hours = wrong(&snapshot, RECOUNT_HOURS, kept_from).map_err(failed())?;
     progress(2, STEPS);

@@ -251,8 +251,11 @@ class Workspace:
     def simulator(self, **options):
         return self._keep(Simulator(self.path, **options))
 
-    def proxy(self, upstream, /, **changes):
-        return self._keep(Proxy(self.path, upstream, **changes))
+    def proxy(self, upstream, /, *, name="", **changes):
+        """A proxy in the directory of that name, so that several have one each."""
+        directory = self.path / name
+        directory.mkdir(exist_ok=True)
+        return self._keep(Proxy(directory, upstream, **changes))
 
     def _keep(self, program):
         self.running.append(program)
