@@ -58,6 +58,8 @@ type Table = Vec<Arc<Budget>>;
 #[derive(Debug, Default)]
 pub(super) struct State {
     counters: HashMap<Key, Entry>,
+    /// The number of the newest counter.
+    newest: u64,
 }
 
 /// Whose counter, of which budget.
@@ -73,12 +75,16 @@ struct Entry {
     budget: Arc<Budget>,
     tenant: Option<TenantId>,
     counter: Counter,
+    /// Tells it from an earlier counter under the same key: a hold goes back where it was made.
+    number: u64,
 }
 
 /// One hold of one call.
 #[derive(Debug)]
 pub(super) struct HoldAt {
     key: Key,
+    /// The counter's number, and the stretch in which it holds; set when it does.
+    place: Option<(u64, Timestamp)>,
     at: Timestamp,
     amount: Usd,
 }
@@ -186,10 +192,16 @@ impl Budgets {
                 let left = position.left(amount, limit);
                 remaining = Some(remaining.map_or(left, |least| least.min(left)));
             }
-            holds.push(HoldAt { key, at, amount });
+            let place = None;
+            holds.push(HoldAt {
+                key,
+                place,
+                at,
+                amount,
+            });
         }
-        for hold in &holds {
-            state.change(hold, Counter::hold);
+        for hold in &mut holds {
+            state.hold(hold);
         }
         drop(state);
         let amount = holds.iter().map(|hold| hold.amount).max();
@@ -246,9 +258,16 @@ impl State {
     /// What becomes of holds.
     pub(super) fn end(&mut self, holds: &[HoldAt], end: End) {
         for hold in holds {
-            self.change(hold, Counter::give_back);
+            let Some(entry) = self.counters.get_mut(&hold.key) else {
+                continue;
+            };
+            let Some((_, begins)) = hold.place.filter(|(number, _)| *number == entry.number) else {
+                continue;
+            };
+            entry.counter.give_back(begins, hold.amount);
             if end == End::Spent {
-                self.change(hold, Counter::spend);
+                let calendar = &entry.budget.calendar;
+                entry.counter.spend(calendar, hold.at, hold.amount);
             }
         }
     }
@@ -287,8 +306,9 @@ impl State {
         subject: &Subject<'_>,
         at: Timestamp,
     ) -> &mut Entry {
+        let number = self.next_number();
         let entry = self.counters.entry(key.clone());
-        entry.or_insert_with(|| Entry::new(budget, Some(subject.tenant), at))
+        entry.or_insert_with(|| Entry::new(budget, Some(subject.tenant), at, number))
     }
 
     /// Counts an amount with every budget of the table that its subject is meant by.
@@ -317,16 +337,16 @@ impl State {
         }
     }
 
-    fn change(
-        &mut self,
-        hold: &HoldAt,
-        change: impl FnOnce(&mut Counter, &super::Calendar, Timestamp, Usd),
-    ) {
-        if let Some(Entry {
-            budget, counter, ..
-        }) = self.counters.get_mut(&hold.key)
-        {
-            change(counter, &budget.calendar, hold.at, hold.amount);
+    const fn next_number(&mut self) -> u64 {
+        self.newest = self.newest.saturating_add(1);
+        self.newest
+    }
+
+    fn hold(&mut self, hold: &mut HoldAt) {
+        if let Some(entry) = self.counters.get_mut(&hold.key) {
+            let calendar = &entry.budget.calendar;
+            let begins = entry.counter.hold(calendar, hold.at, hold.amount);
+            hold.place = Some((entry.number, begins));
         }
     }
 
@@ -338,19 +358,20 @@ impl State {
                 subject,
             };
             let tenant = budget.scope.tenant();
-            let entry = Entry::new(budget, tenant.as_ref(), now);
+            let entry = Entry::new(budget, tenant.as_ref(), now, self.next_number());
             self.counters.insert(key, entry);
         }
     }
 }
 
 impl Entry {
-    fn new(budget: &Arc<Budget>, tenant: Option<&TenantId>, at: Timestamp) -> Self {
+    fn new(budget: &Arc<Budget>, tenant: Option<&TenantId>, at: Timestamp, number: u64) -> Self {
         let is_of_one = budget.tells_apart(Facet::Tenant);
         Self {
             budget: Arc::clone(budget),
             tenant: tenant.filter(|_| is_of_one).cloned(),
             counter: Counter::new(&budget.calendar, at),
+            number,
         }
     }
 

@@ -83,27 +83,43 @@ impl Counter {
         }
     }
 
-    /// Holds an amount; the instant finds the hold again.
-    pub(super) fn hold(&mut self, calendar: &Calendar, at: Timestamp, amount: Usd) {
-        self.change(calendar, at, |held, _spent| {
-            *held = held.saturating_add(amount);
-        });
+    /// Holds an amount; says in which stretch, which finds the hold again.
+    pub(super) fn hold(&mut self, calendar: &Calendar, at: Timestamp, amount: Usd) -> Timestamp {
+        match self {
+            Self::Calendar { .. } => self.stretch(calendar, at).map_or(at, |stretch| {
+                stretch.held = stretch.held.saturating_add(amount);
+                stretch.begins
+            }),
+            Self::Rolling(rolling) => {
+                rolling.held = rolling.held.saturating_add(amount);
+                at
+            }
+        }
     }
 
-    /// Gives back a hold that was made at that instant.
-    pub(super) fn give_back(&mut self, calendar: &Calendar, at: Timestamp, amount: Usd) {
-        self.change(calendar, at, |held, _spent| {
+    /// Gives back what is held in the stretch that begins then. One that is long over holds nothing
+    /// back any more.
+    pub(super) fn give_back(&mut self, begins: Timestamp, amount: Usd) {
+        let held = match self {
+            Self::Calendar { current, before } => {
+                let mut stretches = std::iter::once(current).chain(before);
+                let found = stretches.find(|stretch| stretch.begins == begins);
+                found.map(|stretch| &mut stretch.held)
+            }
+            Self::Rolling(rolling) => Some(&mut rolling.held),
+        };
+        if let Some(held) = held {
             *held = held.saturating_sub(amount);
-        });
+        }
     }
 
     /// Counts what a call of that instant cost.
     pub(super) fn spend(&mut self, calendar: &Calendar, at: Timestamp, amount: Usd) {
         match self {
             Self::Calendar { .. } => {
-                self.change(calendar, at, |_held, spent| {
-                    *spent = spent.saturating_add(amount);
-                });
+                if let Some(stretch) = self.stretch(calendar, at) {
+                    stretch.spent = stretch.spent.saturating_add(amount);
+                }
             }
             Self::Rolling(rolling) => rolling.spend(calendar, at, amount),
         }
@@ -117,23 +133,6 @@ impl Counter {
             Self::Rolling(_) => false,
         };
         position.spent == Usd::ZERO && position.held == Usd::ZERO && !before
-    }
-
-    fn change(
-        &mut self,
-        calendar: &Calendar,
-        at: Timestamp,
-        change: impl FnOnce(&mut Usd, &mut Usd),
-    ) {
-        match self {
-            Self::Calendar { .. } => {
-                // What was held in a stretch that is long over holds nothing back any more.
-                if let Some(stretch) = self.stretch(calendar, at) {
-                    change(&mut stretch.held, &mut stretch.spent);
-                }
-            }
-            Self::Rolling(Rolling { held, spent, .. }) => change(held, spent),
-        }
     }
 
     /// The stretch that counts for an instant, the next one begun where it is due.
@@ -255,15 +254,29 @@ mod tests {
         let day = calendar("day");
         let (evening, morning) = ("2026-11-26T23:59:00Z", "2026-11-27T00:01:00Z");
         let mut counter = Counter::new(&day, at(evening));
-        counter.hold(&day, at(evening), usd("2"));
+        let held = counter.hold(&day, at(evening), usd("2"));
         assert_eq!(sums(&mut counter, &day, morning), ("0".into(), "0".into()));
-        counter.give_back(&day, at(evening), usd("2"));
+        counter.give_back(held, usd("2"));
         counter.spend(&day, at(evening), usd("1.5"));
         assert_eq!(sums(&mut counter, &day, morning), ("0".into(), "0".into()));
         // The clock steps back: yesterday is still there.
         assert_eq!(
             sums(&mut counter, &day, evening),
             ("1.5".into(), "0".into())
+        );
+    }
+
+    #[test]
+    fn a_hold_of_a_period_long_over_gives_nothing_back() {
+        let day = calendar("day");
+        let mut counter = Counter::new(&day, at("2026-11-26"));
+        let held = counter.hold(&day, at("2026-11-26T12:00:00Z"), usd("2"));
+        // The clock jumps over a whole day: only yesterday is still known.
+        let _today = counter.hold(&day, at("2026-11-28T12:00:00Z"), usd("1"));
+        counter.give_back(held, usd("2"));
+        assert_eq!(
+            sums(&mut counter, &day, "2026-11-28T13:00:00Z"),
+            ("0".into(), "1".into())
         );
     }
 
@@ -289,9 +302,9 @@ mod tests {
         assert_eq!(spent(&mut counter, "2026-11-27T00:24:00Z"), "2");
         assert_eq!(spent(&mut counter, "2026-11-26T12:00:00Z"), "2");
         assert_eq!(spent(&mut counter, "2026-11-27T12:24:00Z"), "0");
-        counter.hold(&day, at("2026-11-27T12:30:00Z"), usd("5"));
+        let held = counter.hold(&day, at("2026-11-27T12:30:00Z"), usd("5"));
         assert!(!counter.is_idle(&day, at("2026-11-29")));
-        counter.give_back(&day, at("2026-11-27T12:30:00Z"), usd("5"));
+        counter.give_back(held, usd("5"));
         assert!(counter.is_idle(&day, at("2026-11-29")));
     }
 }

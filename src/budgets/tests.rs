@@ -310,6 +310,21 @@ fn what_is_older_than_a_budget_s_own_period_does_not_count_in_it() {
     );
 }
 
+#[test]
+fn a_hold_never_goes_back_to_a_counter_that_did_not_hold_it() {
+    let search = TenantId::new("search").unwrap();
+    let budgets = budgets(vec![budget("all", &[], "10")]);
+    let held = reserve(&budgets, subject(&search, "web"), Some("4")).unwrap();
+    let held = held.sent();
+    // The same name counts other money now: its counter is another.
+    let mut other = budget("all", &[], "10");
+    other.calendar.period = Period::Year;
+    budgets.replace(vec![other], &[], at(NOW));
+    assert_eq!(standing(&budgets), [row("all", "", "0", "0")]);
+    budgets.settle(held, &spent(subject(&search, "web"), "1"));
+    assert_eq!(standing(&budgets), [row("all", "", "1", "0")]);
+}
+
 /// One step of a random run.
 #[derive(Clone, Debug)]
 enum Step {
