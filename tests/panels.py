@@ -784,6 +784,24 @@ def row(ledger, opened, tenant, dimension, quantity, nanodollars, **more):
     } | more
     marks = ", ".join("?" * len(columns))
     ledger.execute(f"INSERT INTO entries ({', '.join(columns)}) VALUES ({marks})", list(columns.values()))
+    for table, length in (("rollup_hours", 3_600_000), ("rollup_days", 86_400_000)):
+        roll_up(ledger, table, length, columns)
+
+
+def roll_up(ledger, table, length, entry):
+    """Adds the entry to the sums of its hour or day, as docs/ledger.md describes them."""
+    tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens",
+              "cache_write_30m_tokens", "cache_write_1h_tokens")
+    key = {name: entry.get(name) for name in (
+        "tenant", "application", "operation", "region", "outcome", "usage_source", "price_status", "catalogue")}
+    key |= {"begins_at": entry["opened_at"] // length * length, "model": entry["model"] or "",
+            "tier": entry.get("tier_served") or entry.get("tier_asked") or "standard"}
+    sums = {name: entry.get(name) or 0 for name in ("cost_microusd", "cost_femtousd", *tokens)} | {"calls": 1}
+    columns = key | sums
+    added = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
+    ledger.execute(
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {added}", list(columns.values()))
 
 
 def write_history(file):
