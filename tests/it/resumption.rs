@@ -10,8 +10,10 @@ use crate::support::{Certificate, Client, Proxy, Request, Stream, Upstream, body
 
 const USAGE: &str = r#"{"usage":{"inputTokens":5,"outputTokens":2,"totalTokens":7}}"#;
 
+/// An answer that says that its connection ends with it: the next call needs another.
 fn good() -> Vec<u8> {
-    body_of("200 OK", "content-type: application/json\r\n", USAGE)
+    let headers = "content-type: application/json\r\nconnection: close\r\n";
+    body_of("200 OK", headers, USAGE)
 }
 
 /// Opens a connection and says how its session began.
