@@ -37,7 +37,9 @@ impl Catalogue {
             &[Latency::Standard]
         };
         let mut dearest = Err(UnpricedReason::UnknownModel);
-        for tier in [terms.tier, &ServiceTier::Standard] {
+        let standard = &ServiceTier::Standard;
+        let other = Some(standard).filter(|standard| *standard != terms.tier);
+        for tier in std::iter::once(terms.tier).chain(other) {
             for latency in latencies {
                 let terms = Terms {
                     tier,

@@ -33,7 +33,18 @@ impl Service {
         let bound = call_bound(call.operation, call.model.as_ref(), body, &world.windows);
         let learned = label.as_deref().map(|label| self.gates.tails.of(label));
         let learned = learned.unwrap_or_default();
-        let most = |input, reserve| most(world, call, bound.as_ref()?, input, reserve, learned);
+        // Budgets that bound a call in the same way, as most do, ask once.
+        let mut known: Vec<(InputBound, Reserve, Option<Usd>)> = Vec::new();
+        let most = |input, reserve| {
+            let asked = |one: &&(InputBound, Reserve, _)| (one.0, one.1) == (input, reserve);
+            if let Some((.., amount)) = known.iter().find(asked) {
+                return *amount;
+            }
+            let bound = bound.as_ref();
+            let amount = bound.and_then(|bound| most(world, call, bound, input, reserve, learned));
+            known.push((input, reserve, amount));
+            amount
+        };
         let reserved = budgets.reserve(applying, call.opened_at, most);
         if let Ok(reservation) = &reserved
             && !reservation.observed.is_empty()
