@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use bedrock_meter::budgets::{Budgets, Spent};
 use bedrock_meter::domain::{Clock as _, Subject, SystemClock, TenantId, Usd};
 
+use crate::target::BUDGETS;
+
 /// What `budgets` is asked.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -20,24 +22,8 @@ pub(crate) struct Options {
     times: u32,
 }
 
-const TABLE: &str = "
-[budgets.all]
-limit_usd = \"1000000000\"
-action = \"block\"
-[budgets.teams]
-tenant = \"*\"
-limit_usd = \"1000000000\"
-period = \"day\"
-action = \"block\"
-[budgets.models]
-tenant = \"*\"
-model = \"*\"
-limit_usd = \"1000000000\"
-action = \"block\"
-";
-
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let settings = bedrock_meter::config::parse(TABLE, &|_| None);
+    let settings = bedrock_meter::config::parse(BUDGETS, &|_| None);
     let settings = settings.map_err(|problems| anyhow::anyhow!("{problems}"))?;
     let now = SystemClock.now();
     let budgets = Budgets::new(settings.budgets, &[], now);

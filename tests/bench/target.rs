@@ -93,7 +93,7 @@ impl Running {
 
 /// Three budgets that apply to every call and are never full: of everything, of the tenant by the
 /// day, of tenant and model by the month.
-const BUDGETS: &str = "
+pub(crate) const BUDGETS: &str = "
 [budgets.all]
 limit_usd = \"1000000000\"
 action = \"block\"
