@@ -20,11 +20,13 @@ mod cursor;
 mod database;
 mod elsewhere;
 mod error;
+mod frame;
 mod inspect;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
 mod mirror;
+mod model_names;
 mod models_seen;
 mod movers;
 mod open_calls;

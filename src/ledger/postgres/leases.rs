@@ -308,7 +308,7 @@ impl Leases {
                 continue;
             }
             calls.push(row.try_get(0).map_err(Refusal::Refused)?);
-            entries.extend(scanned.calls.into_iter().map(&mut *settle));
+            entries.extend(scanned.records.into_iter().map(&mut *settle));
         }
         let added = append(&self.session, &entries)?;
         let is_last = rows.len() < CALLS_MAX || calls.is_empty();
