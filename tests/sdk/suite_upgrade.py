@@ -147,6 +147,9 @@ class Upgrade(replicas.OnPostgres):
         status, headers, _ = call(proxy, "poor", 50)
         return status, headers.get("x-bedrock-meter-error")
 
+    def version(self):
+        return self.server.sql("SELECT max(version) FROM bedrock_meter.schema")[0][0]
+
     def judge(self, load):
         """No call lost, none twice, none an estimate, no stream cut."""
         served = self.simulator.served()
@@ -190,7 +193,9 @@ class Upgrade(replicas.OnPostgres):
         with Streams(proxies.values()) as load:
             self.wait_for_more_entries(25)
             # As docs/replicas.md says: the tables first, while the older ones write.
+            made = self.version()
             self.ledger_program(BINARY, "migrate", "--config", self.config("owner"))
+            print(f"\n    tables of version {made}, then {self.version()}")
             self.wait_for_more_entries(25)
             for name, binary in (("one", BINARY), ("two", BINARY), ("one", OLDER), ("one", BINARY)):
                 self.replace(proxies, name, binary, load)
