@@ -54,3 +54,30 @@ fn judged(condition: &SharedCondition, keep: KeepEntries) -> Finding {
 
 const MEND: &str = "look at ledger.postgres: url, sslmode, ca_file; and whether the network lets this \
                     process through";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+
+    #[test]
+    fn a_role_that_may_not_delete_what_is_due_is_a_warning() {
+        let check = |keep, may_forget, expected| {
+            let condition = SharedCondition {
+                server: "15".to_owned(),
+                tables: Tables::Fit,
+                may_serve: true,
+                may_forget,
+                replicas: 2,
+            };
+            assert_eq!(
+                judged(&condition, keep).state,
+                expected,
+                "{keep} {may_forget}"
+            );
+        };
+        check(KeepEntries::Forever, false, State::Ok);
+        check(KeepEntries::Days(400), true, State::Ok);
+        check(KeepEntries::Days(400), false, State::Warning);
+    }
+}
