@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::Once;
 
 use super::database::Dialect;
-use super::{Ledger, Settings, SslMode, StoreKind};
+use super::{Ledger, Settings, SslMode, StoreKind, ledger_file, postgres};
 use crate::domain::{CallId, Entry, Secret, Timestamp};
 
 /// The URL of a superuser of a server that is there for tests.
@@ -57,6 +57,20 @@ pub(super) fn filled(store: StoreKind, entries: &[Entry]) -> (Fresh, Ledger) {
     let mut ledger = Ledger::open(&fresh.settings).unwrap();
     ledger.append(entries).unwrap();
     (fresh, ledger)
+}
+
+/// Changes a ledger behind its back, as no program does.
+pub(super) fn change_by_hand(settings: &Settings, sql: &str) {
+    match settings.store {
+        StoreKind::Sqlite => {
+            let file = rusqlite::Connection::open(ledger_file(&settings.directory)).unwrap();
+            file.execute_batch(sql).unwrap();
+        }
+        StoreKind::Postgres => {
+            let session = postgres::open_to_read(&settings.postgres).unwrap();
+            session.batch(sql).unwrap();
+        }
+    }
 }
 
 /// Returns once those who follow the entries can see what was appended: on a server, when what

@@ -122,6 +122,14 @@ class Replicas(replicas.OnPostgres):
     def judge(self, served, found):
         suite_crash.Crash.judge(self, served, found)
 
+    def judge_sums(self):
+        with self.subTest("sums of hours and days are those of the entries"):
+            code, said = run("ledger", "verify", "--config", self.config("reader"))
+            self.assertEqual(0, code, said)
+            for table in ("rollup_hours", "rollup_days"):
+                summed = self.server.sql(f"SELECT sum(calls) FROM bedrock_meter.{table}")[0][0]
+                self.assertEqual(self.count("entries"), int(summed), table)
+
     def test_two_replicas_write_one_ledger_and_each_shows_the_sum_of_both(self):
         proxies = [self.replica("one"), self.replica("two")]
         with Load(1, proxies) as load:
@@ -161,6 +169,7 @@ class Replicas(replicas.OnPostgres):
                 usage = bill[entry["aws_request_id"]]
                 self.assertEqual((usage["input_tokens"], usage["output_tokens"]),
                                  (entry["input_tokens"], entry["output_tokens"]))
+        self.judge_sums()
         for proxy in proxies:
             self.assertEqual(0, proxy.terminate(), proxy.text())
 
@@ -213,6 +222,7 @@ class Replicas(replicas.OnPostgres):
             self.assertEqual(sorted(row["request_id"] for row in served), sorted(requests))
         with self.subTest("none is an estimate"):
             self.assertEqual({"reported"}, {entry["usage_source"] for entry in found})
+        self.judge_sums()
 
     def test_a_replica_that_is_killed_settles_what_it_left_open_and_the_other_serves_on(self):
         stays, killed = self.replica("one"), self.replica("two")
@@ -230,6 +240,7 @@ class Replicas(replicas.OnPostgres):
         print(f"\n    {len(served)} calls reached the simulator, {len(found)} entries, "
               f"answers {dict(load.sent)}")
         self.judge(served, found)
+        self.judge_sums()
 
     def test_open_calls_of_a_replica_that_is_gone_with_its_disk_are_settled_by_the_other(self):
         stays, gone = self.replica("one", lease="2s"), self.replica("two", lease="2s")
