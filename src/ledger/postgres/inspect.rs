@@ -64,5 +64,6 @@ const RIGHTS: &str = "
 SELECT has_table_privilege('entries', 'INSERT') AND has_table_privilege('entries', 'SELECT')
         AND has_function_privilege('make_partitions(bigint)', 'EXECUTE')
         AND has_table_privilege('replicas', 'INSERT') AND has_table_privilege('replicas', 'DELETE')
-        AND has_table_privilege('open_calls', 'INSERT'),
+        AND has_table_privilege('open_calls', 'INSERT')
+        AND has_table_privilege('alert_deliveries', 'INSERT'),
     (SELECT count(*) FROM replicas WHERE lease_until > now())";

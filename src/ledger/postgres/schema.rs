@@ -112,7 +112,8 @@ fn migrate_locked(session: &Session) -> Result<(), Refusal> {
     session.batch("COMMIT")
 }
 
-fn known() -> i64 {
+/// The newest version that this program knows.
+pub(super) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
@@ -123,10 +124,16 @@ struct Migration {
     min_program_schema: i64,
 }
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    sql: include_str!("version_1.sql"),
-    min_program_schema: 1,
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        sql: include_str!("version_1.sql"),
+        min_program_schema: 1,
+    },
+    Migration {
+        sql: include_str!("alert_deliveries.sql"),
+        min_program_schema: 1,
+    },
+];
 
 /// What the roles of `deploy/postgres/roles.sql` may do, where they exist.
 const GRANTS: &str = include_str!("grants.sql");
