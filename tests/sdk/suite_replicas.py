@@ -118,7 +118,9 @@ class Load(suite_crash.Load):
 
 
 @unittest.skipUnless(postgres.programs(), "no PostgreSQL is installed")
-class Replicas(unittest.TestCase):
+class OnOneServer(unittest.TestCase):
+    """Each case has a server, a simulator and replicas as it wants them."""
+
     def setUp(self):
         self.server = postgres.Postgres()
         self.addCleanup(self.server.remove)
@@ -147,15 +149,17 @@ class Replicas(unittest.TestCase):
     def count(self, table):
         return int(self.server.sql(f"SELECT count(*) FROM bedrock_meter.{table}")[0][0])
 
-    def entries(self):
-        rows = self.server.sql("SELECT to_json(e) FROM bedrock_meter.entries AS e")
-        return [json.loads(row[0]) for row in rows]
-
     def wait_until(self, what, is_so):
         deadline = time.monotonic() + SECONDS_MAX
         while not is_so():
             self.assertLess(time.monotonic(), deadline, what)
             time.sleep(0.05)
+
+
+class Replicas(OnOneServer):
+    def entries(self):
+        rows = self.server.sql("SELECT to_json(e) FROM bedrock_meter.entries AS e")
+        return [json.loads(row[0]) for row in rows]
 
     def wait_for_more_entries(self, more=50):
         """The store takes entries, so that what comes next hits it at work."""
