@@ -31,7 +31,8 @@ enum AlertsCommand {
 /// The server may be running.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  bedrock-meter alerts log --failed --format json")]
+  bedrock-meter alerts log --failed --format json
+  bedrock-meter alerts log --config bedrock-meter.toml")]
 struct LogArgs {
     /// Only what an outlet did not take for as long as it was tried
     #[arg(long)]

@@ -7,8 +7,9 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use super::LogPlace;
+use super::moved::moved;
 use super::shared::SharedLog;
-use crate::alerts::{Delivery, DeliveryLog, Notice, Outcome, Signal, Standing};
+use crate::alerts::{Delivery, DeliveryLog, Notice, Outcome, Signal, SqliteLog, Standing};
 use crate::domain::Timestamp;
 use crate::ledger::test_stores::{Fresh, fresh, stores};
 use crate::ledger::{SharedDeliveries, StoreKind};
@@ -197,7 +198,7 @@ fn what_is_done_is_forgotten_after_its_period_and_what_is_not_is_kept() {
 #[test]
 fn of_what_another_log_says_only_a_delivery_is_news_here() {
     on_each(|bench| {
-        let mut elsewhere = crate::alerts::SqliteLog::in_memory().unwrap();
+        let mut elsewhere = SqliteLog::in_memory().unwrap();
         let mut log = bench.open();
         for (mode, outcome) in [
             ("delivered", Outcome::Delivered),
@@ -278,6 +279,35 @@ fn of_four_at_once_one_claims_each_notice_and_one_delivers_it() {
         assert_eq!((told.len(), ids.len()), (MODES.len(), MODES.len()));
         assert_eq!(bench.open().pending().unwrap(), 0);
     });
+}
+
+#[test]
+fn the_file_of_an_older_program_moves_into_the_log_that_replicas_share_once() {
+    for store in stores().into_iter().filter(|s| *s == StoreKind::Postgres) {
+        let bench = Bench::new(store);
+        let directory = &bench.ledger.settings.directory;
+        std::fs::create_dir_all(directory).unwrap();
+        let file = SqliteLog::file_in(directory);
+        let mut before = SqliteLog::open(&file).unwrap();
+        for outlet in ["ops", "finance"] {
+            let now = bench.now();
+            before.claim(&notice("full"), outlet, now).unwrap();
+        }
+        let taken = before.take_due(1, HOLD, bench.now()).unwrap();
+        before
+            .settle(&taken[0], &Outcome::Delivered, bench.now())
+            .unwrap();
+        drop(before);
+        let mut log = bench.open();
+        assert!(!file.exists() && moved(&file).exists());
+        assert!(!bench.claim(&mut log, "ops"));
+        assert!(!bench.claim(&mut log, "finance"));
+        let due = bench.take(&mut log);
+        assert_eq!(due.len(), 1);
+        assert_ne!(due[0].outlet, taken[0].outlet, "it was delivered");
+        drop(log);
+        assert_eq!(bench.open().lines(9).unwrap().len(), 2);
+    }
 }
 
 #[test]

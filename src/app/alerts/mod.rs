@@ -5,6 +5,7 @@ mod desk;
 mod log;
 #[cfg(test)]
 mod log_tests;
+mod moved;
 mod place;
 mod road;
 mod shared;

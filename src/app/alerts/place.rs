@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::moved;
 use super::shared::SharedLog;
 use crate::alerts::{AlertError, DeliveryLog, Settings, SqliteLog};
 use crate::ledger::{self, PostgresSettings, SharedDeliveries, StoreKind};
@@ -12,16 +13,27 @@ pub enum LogPlace {
     /// A file of this process, or of several on one machine.
     File(PathBuf),
     /// The server of the ledger.
-    Shared(Box<PostgresSettings>),
+    Shared {
+        /// Where it is.
+        server: Box<PostgresSettings>,
+        /// Where the log was before the server had one.
+        before: PathBuf,
+    },
 }
 
 impl LogPlace {
     /// Where the settings say: a file that they name; else beside the entries.
     pub fn of(alerts: &Settings, ledger: &ledger::Settings) -> Self {
-        match (&alerts.file, ledger.store) {
-            (Some(file), _) => Self::File(file.clone()),
-            (None, StoreKind::Postgres) => Self::Shared(Box::new(ledger.postgres.clone())),
-            (None, StoreKind::Sqlite) => Self::File(SqliteLog::file_in(&ledger.directory)),
+        if let Some(file) = &alerts.file {
+            return Self::File(file.clone());
+        }
+        let file = SqliteLog::file_in(&ledger.directory);
+        match ledger.store {
+            StoreKind::Sqlite => Self::File(file),
+            StoreKind::Postgres => Self::Shared {
+                server: Box::new(ledger.postgres.clone()),
+                before: file,
+            },
         }
     }
 
@@ -45,7 +57,7 @@ impl LogPlace {
                 );
                 Ok(Box::new(SqliteLog::open_to_read(file)?))
             }
-            Self::Shared(server) => {
+            Self::Shared { server, .. } => {
                 Ok(Box::new(SharedLog(SharedDeliveries::open_to_read(server)?)))
             }
         }
@@ -55,10 +67,12 @@ impl LogPlace {
     pub(super) fn open(&self) -> Result<Box<dyn DeliveryLog>, AlertError> {
         match self {
             Self::File(file) => Ok(Box::new(SqliteLog::open(file)?)),
-            Self::Shared(server) => {
+            Self::Shared { server, before } => {
                 let opened = SharedDeliveries::open(server);
                 let opened = opened.map_err(|error| AlertError::Shared(Box::new(error)))?;
-                Ok(Box::new(SharedLog(opened)))
+                let mut log = SharedLog(opened);
+                moved::bring_in(before, &mut log);
+                Ok(Box::new(log))
             }
         }
     }

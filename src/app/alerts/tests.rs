@@ -162,7 +162,7 @@ impl Bench {
         let half = Duration::from_hours(11);
         let later = self.clock.now().unix_ms() + i64::try_from(half.as_millis()).unwrap();
         self.clock.set(Timestamp::from_unix_ms(later));
-        if let LogPlace::Shared(server) = &self.place {
+        if let LogPlace::Shared { server, .. } = &self.place {
             off_runtime(|| SharedDeliveries::open(server).unwrap().pass(half));
         }
     }
