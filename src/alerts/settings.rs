@@ -13,7 +13,7 @@ use crate::telemetry::CollectorUrl;
 pub struct Settings {
     /// The outlets of what is about no budget, and of budgets that name none.
     pub default_outlets: Vec<String>,
-    /// The delivery log; without it, `alerts.sqlite3` in the ledger's directory.
+    /// The file of the delivery log; without it the log is where the ledger is.
     pub file: Option<PathBuf>,
     /// Limit of one attempt.
     pub timeout: Duration,

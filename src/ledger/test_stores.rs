@@ -12,13 +12,13 @@ use crate::domain::{CallId, Entry, Secret, Timestamp};
 const SERVER: &str = "BEDROCK_METER_TEST_POSTGRES";
 
 /// A ledger that nothing was written to, and the directory of what stays local.
-pub(super) struct Fresh {
-    pub(super) settings: Settings,
+pub(crate) struct Fresh {
+    pub(crate) settings: Settings,
     _directory: tempfile::TempDir,
 }
 
 /// Every store that there is.
-pub(super) fn stores() -> Vec<StoreKind> {
+pub(crate) fn stores() -> Vec<StoreKind> {
     static SAID: Once = Once::new();
     if std::env::var_os(SERVER).is_some() {
         return vec![StoreKind::Sqlite, StoreKind::Postgres];
@@ -37,7 +37,7 @@ pub(super) fn servers() -> impl Iterator<Item = StoreKind> {
 }
 
 /// A new ledger in a store, in a schema of its own.
-pub(super) fn fresh(store: StoreKind) -> Fresh {
+pub(crate) fn fresh(store: StoreKind) -> Fresh {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = Settings::in_directory(directory.path());
     settings.store = store;

@@ -70,6 +70,7 @@ SELECT has_table_privilege('entries', 'INSERT') AND has_table_privilege('entries
         AND has_table_privilege('replicas', 'INSERT') AND has_table_privilege('replicas', 'DELETE')
         AND has_table_privilege('open_calls', 'INSERT')
         AND has_table_privilege('rollup_days', 'SELECT')
-        AND has_function_privilege('fold_sums(bigint)', 'EXECUTE'),
+        AND has_function_privilege('fold_sums(bigint)', 'EXECUTE')
+        AND has_table_privilege('alert_deliveries', 'INSERT'),
     has_function_privilege('forget_entries(bigint)', 'EXECUTE'),
     (SELECT count(*) FROM replicas WHERE lease_until > now())";

@@ -5,6 +5,8 @@
 //! and silent. Knows nothing of entries.
 
 mod append;
+mod deliveries;
+mod delivery;
 mod inspect;
 #[cfg(test)]
 mod lease_tests;
@@ -27,6 +29,8 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 
 pub(super) use append::append;
+pub use deliveries::SharedDeliveries;
+pub use delivery::SharedDelivery;
 pub use inspect::{SharedCondition, Tables, inspect_shared};
 pub use leases::{Beat, Leases};
 pub use schema::postgres_schema;

@@ -160,6 +160,7 @@ pub fn postgres_schema() -> String {
     )
 }
 
+/// The newest version that this program knows.
 pub(super) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
@@ -171,13 +172,17 @@ struct Migration {
     min_program_schema: i64,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         sql: include_str!("version_1.sql"),
         min_program_schema: 1,
     },
     Migration {
         sql: include_str!("rollups.sql"),
+        min_program_schema: 1,
+    },
+    Migration {
+        sql: include_str!("alert_deliveries.sql"),
         min_program_schema: 1,
     },
 ];

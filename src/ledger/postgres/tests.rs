@@ -251,12 +251,84 @@ fn a_writer_may_add_and_read_entries_and_nothing_else() {
             "DELETE FROM entries",
             "TRUNCATE entries",
             "DROP TABLE entries_other",
-            "INSERT INTO \"schema\" VALUES (2, now(), 'me', 1)",
+            "INSERT INTO \"schema\" VALUES (77, now(), 'me', 1)",
             "CREATE TABLE mine ()",
         ] {
             let refused = session.batch(forbidden).unwrap_err().to_string();
             assert!(refused.contains("(42501)"), "{forbidden}: {refused}");
         }
+    }
+}
+
+#[test]
+fn the_delivery_log_is_kept_by_the_writer_and_read_by_the_reader() {
+    for server in servers() {
+        let fresh = of_owner(server);
+        migrate(&as_role(&fresh.settings, "owner")).unwrap();
+        let row = SharedDelivery {
+            id: "id".to_owned(),
+            outlet: "ops".to_owned(),
+            kind: "test".to_owned(),
+            notice: "{}".to_owned(),
+            ends: Timestamp::from_unix_ms(0),
+            claimed_at: Timestamp::from_unix_ms(0),
+            attempts: 0,
+            next_try_at: None,
+            delivered_at: None,
+            failed_at: None,
+            last_error: None,
+        };
+        let now = Timestamp::from_unix_ms(7);
+        let writer = as_role(&fresh.settings, "writer").postgres;
+        let writer = SharedDeliveries::open(&writer).unwrap();
+        assert!(writer.claim(&row).unwrap());
+        let taken = writer.take_due(9, Duration::from_mins(1)).unwrap();
+        writer.delivered(&taken[0], now).unwrap();
+        let reader = as_role(&fresh.settings, "reader").postgres;
+        let reader = SharedDeliveries::open_to_read(&reader).unwrap();
+        assert_eq!(reader.lines(9).unwrap()[0].delivered_at, Some(now));
+        let refused = reader.prune(now).unwrap_err().to_string();
+        assert!(refused.contains("read-only"), "{refused}");
+        writer.prune(now).unwrap();
+        assert_eq!(reader.lines(9).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_delivery_log_whose_connection_broke_asks_once_more() {
+    for server in servers() {
+        let fresh = fresh(server);
+        let log = SharedDeliveries::open(&fresh.settings.postgres).unwrap();
+        let pid = number(&log.session, "SELECT pg_backend_pid()::bigint");
+        let end = format!("SELECT pg_terminate_backend({pid})");
+        session(&fresh.settings).query(&end, &[]).unwrap();
+        assert_eq!(log.pending().unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_schema_of_the_first_version_gains_the_newer_tables_and_still_takes_its_programs() {
+    for server in servers() {
+        let fresh = fresh(server);
+        let schema = &fresh.settings.postgres.schema;
+        let session = session(&fresh.settings);
+        session
+            .batch(&format!("CREATE SCHEMA \"{schema}\""))
+            .unwrap();
+        session
+            .batch(&include_str!("version_1.sql").replace("{schema}", schema))
+            .unwrap();
+        session
+            .batch("INSERT INTO \"schema\" VALUES (1, now(), 'bedrock-meter 0', 1)")
+            .unwrap();
+        append(&session, &[entry_at("2026-11-22")]).unwrap();
+        let log = SharedDeliveries::open(&fresh.settings.postgres).unwrap();
+        assert_eq!(log.pending().unwrap(), 0);
+        // The program of version 1 looks at no more than this, and at its own tables.
+        let takes = "SELECT min_program_schema FROM \"schema\" ORDER BY version DESC LIMIT 1";
+        assert_eq!(number(&session, takes), 1);
+        append(&session, &[entry_at("2026-11-23")]).unwrap();
+        assert_eq!(number(&session, "SELECT count(*) FROM entries"), 2);
     }
 }
 
