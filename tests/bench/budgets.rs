@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use bedrock_meter::budgets::{Budgets, Spent};
+use bedrock_meter::budgets::{Budgets, Room, Spent};
 use bedrock_meter::domain::{Clock as _, Subject, SystemClock, TenantId, Usd};
 
 use crate::target::BUDGETS;
@@ -42,7 +42,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             session: None,
         };
         let begun = Instant::now();
-        let held = budgets.reserve(budgets.applying(subject), now, |_, _| Some(most));
+        let bid = budgets.bid(budgets.applying(subject), now, |_, _| Some(most));
+        let held = budgets.reserve(bid, Room::Whole);
         let reserved = begun.elapsed();
         let held = held.ok().context("there is room")?;
         let begun = Instant::now();
