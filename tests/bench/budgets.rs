@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// How many reservations are made and settled.
     #[arg(long, default_value_t = 200_000)]
     times: u32,
+    /// How many are shared with other replicas; 0: none.
+    #[arg(long, default_value_t = 5_000)]
+    shared: u32,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -67,5 +70,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     println!("reservation with 3 budgets: p50 {p50:.2} us, p99 {p99:.2} us (must: 5)");
     let [p50, p99] = settling;
     println!("settlement with 3 budgets: p50 {p50:.2} us, p99 {p99:.2} us");
+    if options.shared > 0 {
+        crate::shared::run(&budgets, &tenants, options.shared)?;
+    }
     Ok(())
 }
