@@ -270,6 +270,23 @@ mod tests {
     }
 
     #[test]
+    fn past_the_longest_queue_only_ledgers_can_tell_and_holds_stay() {
+        let mut ops = Ops::default();
+        let call = CallId::generate(Timestamp::from_unix_ms(0));
+        ops.open(call, &[]);
+        ops.spend_hold(call);
+        for _ in 1..QUEUE_MAX {
+            settle(&mut ops);
+        }
+        assert!(!ops.overflowed);
+        settle(&mut ops);
+        assert!(ops.overflowed);
+        // What no ledger knows, and what came last.
+        assert_eq!(ops.len(), 2);
+        assert!(matches!(ops.batch()[0].op, Op::Spend(..)));
+    }
+
+    #[test]
     fn a_new_epoch_forgets_what_the_ledger_has_and_holds_again_what_is_in_flight() {
         let mut ops = Ops::default();
         let call = CallId::generate(Timestamp::from_unix_ms(0));
