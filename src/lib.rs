@@ -18,6 +18,7 @@ pub mod limits;
 pub mod meters;
 pub mod pricing;
 pub mod relay;
+pub mod replicas;
 pub mod routing;
 pub mod upstream;
 

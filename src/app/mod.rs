@@ -18,6 +18,7 @@ mod prefixed;
 mod pseudonym_key;
 mod reload;
 mod server;
+mod shared;
 mod stall;
 mod sums;
 mod takers;

@@ -28,6 +28,7 @@ use super::leases::LeasesThread;
 use super::outlets::{self, Outlets};
 use super::pages::{LastMetrics, ProxyPages};
 use super::reload::{IssuerKeyring, Reloader, Tables, followed_issuers, known_names};
+use super::shared::Shared;
 use super::sums::SumsThread;
 use super::worker::{Worker, WorkerContext};
 use crate::admin::{self, Admin, People, PeopleParts};
@@ -63,6 +64,7 @@ pub struct Server {
     callers_thread: CallersThread,
     alerts_thread: AlertsThread,
     leases_thread: LeasesThread,
+    shared: Shared,
     accepting: CancellationToken,
     context: WorkerContext,
     admin_stop: CancellationToken,
@@ -92,6 +94,7 @@ impl Server {
         let (credentials, role_sessions) =
             start_credentials(&settings, &clock, &metrics, &mut tasks).await?;
         let keys = start_keys(&settings, ring, &metrics, &clock, &mut tasks);
+        let shared = Shared::open(&settings, &books.budgets, &metrics, &clock).await?;
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
             world: ArcSwap::from_pointee(world),
@@ -101,6 +104,7 @@ impl Server {
             limits: limits::Limits::new(&settings.limits, Arc::clone(&clock)),
             budgets: books.budgets.clone(),
             budgets_wanted: Arc::default(),
+            replicas: shared.store.clone(),
             tails: Arc::default(),
             bodies: body_limits(&settings),
             settlements,
@@ -160,6 +164,7 @@ impl Server {
             callers_thread,
             alerts_thread,
             leases_thread,
+            shared,
             accepting,
             context,
             admin_stop,
@@ -232,6 +237,7 @@ impl Server {
             ended
         });
         anyhow::ensure!(joined.await?, "a thread of the proxy panicked");
+        self.shared.leave().await;
         self.outlets.flush().await;
         last.render()
     }
@@ -317,6 +323,7 @@ fn settler(
         waiting: Arc::clone(waiting),
         budgets: books.budgets,
         budgets_wanted: Arc::clone(&gates.budgets_wanted),
+        replicas: gates.replicas.clone(),
         tails: Arc::clone(&gates.tails),
         estimator: books.estimator,
         clock: Arc::clone(&gates.clock),

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use super::budget::{Budget, InputBound, Reserve};
 use super::counter::{Counter, Position};
 use super::hold::{End, Held, Reservation};
+use super::period::Period;
 use super::refused::{Downgrade, Refused};
 use crate::domain::{BudgetStanding, Facet, Subject, TenantId, Timestamp, Usd};
 
@@ -42,13 +43,13 @@ pub struct Spent<'a> {
 /// All budgets.
 #[derive(Clone, Debug, Default)]
 pub struct Budgets {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// The table, which calls read without a lock, and the counters.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    table: ArcSwap<Table>,
+    pub(super) table: ArcSwap<Table>,
     state: Mutex<State>,
 }
 
@@ -57,36 +58,121 @@ type Table = Vec<Arc<Budget>>;
 /// The counters.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    counters: HashMap<Key, Entry>,
+    pub(super) counters: HashMap<Key, Entry>,
     /// The number of the newest counter.
     newest: u64,
 }
 
 /// Whose counter, of which budget.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    budget: Arc<str>,
-    subject: Arc<str>,
+pub(super) struct Key {
+    pub(super) budget: Arc<str>,
+    pub(super) subject: Arc<str>,
 }
 
 /// A counter and whose it is.
 #[derive(Debug)]
-struct Entry {
-    budget: Arc<Budget>,
+pub(super) struct Entry {
+    pub(super) budget: Arc<Budget>,
     tenant: Option<TenantId>,
-    counter: Counter,
+    pub(super) counter: Counter,
     /// Tells it from an earlier counter under the same key: a hold goes back where it was made.
-    number: u64,
+    pub(super) number: u64,
+    /// What this replica may take it to by itself, and since which outage and stretch.
+    share: Option<(u64, Timestamp, Usd)>,
 }
 
 /// One hold of one call.
 #[derive(Debug)]
 pub(super) struct HoldAt {
-    key: Key,
+    pub(super) key: Key,
     /// The counter's number, and the stretch in which it holds; set when it does.
     place: Option<(u64, Timestamp)>,
-    at: Timestamp,
-    amount: Usd,
+    pub(super) at: Timestamp,
+    pub(super) amount: Usd,
+}
+
+/// What a call wants of every budget that applies to it.
+#[derive(Debug)]
+pub struct Bid<'a> {
+    pub(super) subject: Subject<'a>,
+    pub(super) at: Timestamp,
+    pub(super) parts: Vec<Part>,
+}
+
+/// What it wants of one.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) budget: Arc<Budget>,
+    pub(super) counter: Arc<str>,
+    pub(super) amount: Option<Usd>,
+}
+
+/// How much of what is left a call may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// All of it.
+    Whole,
+    /// While replicas cannot see each other: this one's share of what was left then.
+    Share {
+        /// Among how many it is shared.
+        replicas: u32,
+        /// Which time it is that they cannot.
+        outage: u64,
+    },
+    /// Whatever it wants.
+    Any,
+}
+
+/// What a call takes, as it adds up.
+#[derive(Debug, Default)]
+pub(super) struct Taking {
+    holds: Vec<HoldAt>,
+    observed: Vec<Arc<str>>,
+    remaining: Option<Usd>,
+}
+
+impl Taking {
+    /// Adds a budget that lets the call through; `place` where the hold is in its counter already.
+    pub(super) fn add(
+        &mut self,
+        (key, place): (Key, Option<(u64, Timestamp)>),
+        part: &Part,
+        at: Timestamp,
+        (position, limit): (Position, Usd),
+        fits: bool,
+    ) {
+        let budget = &part.budget;
+        if !fits && budget.would_refuse() {
+            self.observed.push(Arc::clone(&budget.name));
+        }
+        let amount = part.amount.unwrap_or_default();
+        if budget.blocks() {
+            let left = position.left(amount, limit);
+            self.remaining = Some(self.remaining.map_or(left, |least| least.min(left)));
+        }
+        self.holds.push(HoldAt {
+            key,
+            place,
+            at,
+            amount,
+        });
+    }
+
+    pub(super) fn reservation(self, shared: &Arc<Shared>) -> Reservation {
+        let amount = self.holds.iter().map(|hold| hold.amount).max();
+        let held = Held {
+            shared: Arc::clone(shared),
+            holds: self.holds,
+            amount: amount.unwrap_or_default(),
+            told: None,
+        };
+        Reservation {
+            held: Some(held),
+            observed: self.observed,
+            remaining: self.remaining,
+        }
+    }
 }
 
 impl Budgets {
@@ -154,67 +240,55 @@ impl Budgets {
         Applying { subject, budgets }
     }
 
-    /// Holds what a call can cost with every budget that applies: with all, or with none. `most`
-    /// says what that is, for how a budget wants it bounded; `None` where nobody knows.
+    /// Works out what a call wants of each budget. `most` says what it can cost at most, for how a
+    /// budget wants it bounded; `None` where nobody knows.
+    pub fn bid<'a>(
+        &self,
+        applying: Applying<'a>,
+        at: Timestamp,
+        mut most: impl FnMut(InputBound, Reserve) -> Option<Usd>,
+    ) -> Bid<'a> {
+        let Applying { subject, budgets } = applying;
+        let parts = budgets.into_iter().map(|(budget, counter)| {
+            let amount = most(budget.input, budget.reserve).map(Usd::ceil_micro);
+            Part {
+                budget,
+                counter,
+                amount,
+            }
+        });
+        Bid {
+            subject,
+            at,
+            parts: parts.collect(),
+        }
+    }
+
+    /// Holds what a call can cost with every budget that applies: with all, or with none.
     ///
     /// # Errors
     /// When a blocking budget has no room for the whole amount, or the amount is not known.
-    pub fn reserve(
-        &self,
-        applying: Applying<'_>,
-        at: Timestamp,
-        mut most: impl FnMut(InputBound, Reserve) -> Option<Usd>,
-    ) -> Result<Reservation, Box<Refused>> {
-        let Applying { subject, budgets } = applying;
-        let wanted = budgets.into_iter().map(|(budget, counter)| {
-            let amount = most(budget.input, budget.reserve).map(Usd::ceil_micro);
-            (budget, counter, amount)
-        });
-        // Worked out before the lock is taken.
-        let wanted: Vec<_> = wanted.collect();
+    pub fn reserve(&self, bid: Bid<'_>, room: Room) -> Result<Reservation, Box<Refused>> {
         let mut state = self.shared.lock();
-        let mut holds = Vec::with_capacity(wanted.len());
-        let mut observed = Vec::new();
-        let mut remaining: Option<Usd> = None;
-        for (budget, counter, amount) in wanted {
-            let key = state.key(&budget, counter);
-            let position = state.position(&key, &budget, &subject, at);
-            let limit = budget.limit_at(at);
-            let fits = amount.is_some_and(|amount| position.has_room(amount, limit));
-            if !fits && budget.blocks() {
-                return Err(Box::new(refused(&budget, &key, &position, amount, limit)));
+        let mut taking = Taking::default();
+        for part in bid.parts {
+            let key = state.key(&part.budget, Arc::clone(&part.counter));
+            let position = state.position(&key, &part.budget, &bid.subject, bid.at);
+            let limit = part.budget.limit_at(bid.at);
+            let room = state.room(&key, room, &position, limit);
+            let fits = |amount| room.is_none_or(|room| position.has_room(amount, room));
+            let fits = part.amount.is_some_and(fits);
+            if !fits && part.budget.blocks() {
+                let limits = (position, limit);
+                return Err(Box::new(refused(&part.budget, &key, limits, part.amount)));
             }
-            if !fits && budget.would_refuse() {
-                observed.push(Arc::clone(&budget.name));
-            }
-            let amount = amount.unwrap_or_default();
-            if budget.blocks() {
-                let left = position.left(amount, limit);
-                remaining = Some(remaining.map_or(left, |least| least.min(left)));
-            }
-            let place = None;
-            holds.push(HoldAt {
-                key,
-                place,
-                at,
-                amount,
-            });
+            taking.add((key, None), &part, bid.at, (position, limit), fits);
         }
-        for hold in &mut holds {
+        for hold in &mut taking.holds {
             state.hold(hold);
         }
         drop(state);
-        let amount = holds.iter().map(|hold| hold.amount).max();
-        let held = Held {
-            shared: Arc::clone(&self.shared),
-            holds,
-            amount: amount.unwrap_or_default(),
-        };
-        Ok(Reservation {
-            held: Some(held),
-            observed,
-            remaining,
-        })
+        Ok(taking.reservation(&self.shared))
     }
 
     /// Counts what a call cost, once its entry is in the ledger, and gives back what it held.
@@ -274,7 +348,7 @@ impl State {
 
     /// The key of a counter. Beyond the most counters all who have none yet share one: the limit
     /// holds for them together.
-    fn key(&self, budget: &Budget, subject: Arc<str>) -> Key {
+    pub(super) fn key(&self, budget: &Budget, subject: Arc<str>) -> Key {
         let key = Key {
             budget: Arc::clone(&budget.name),
             subject,
@@ -299,7 +373,28 @@ impl State {
         entry.counter.position(&budget.calendar, at)
     }
 
-    fn entry(
+    /// What a call may take a counter to; `None`: to anything.
+    fn room(&mut self, key: &Key, room: Room, position: &Position, limit: Usd) -> Option<Usd> {
+        let (replicas, outage) = match room {
+            Room::Whole => return Some(limit),
+            Room::Any => return None,
+            Room::Share { replicas, outage } => (replicas, outage),
+        };
+        let entry = self.counters.get_mut(key)?;
+        let is_rolling = matches!(entry.budget.calendar.period, Period::Rolling(_));
+        let begins = if is_rolling {
+            Timestamp::default()
+        } else {
+            position.begins
+        };
+        let share = entry.share.filter(|one| (one.0, one.1) == (outage, begins));
+        let (_, _, up_to) = *entry
+            .share
+            .insert(share.unwrap_or_else(|| (outage, begins, position.share(limit, replicas))));
+        Some(up_to.min(limit))
+    }
+
+    pub(super) fn entry(
         &mut self,
         key: &Key,
         budget: &Arc<Budget>,
@@ -372,6 +467,7 @@ impl Entry {
             tenant: tenant.filter(|_| is_of_one).cloned(),
             counter: Counter::new(&budget.calendar, at),
             number,
+            share: None,
         }
     }
 
@@ -397,12 +493,11 @@ impl Entry {
     }
 }
 
-fn refused(
+pub(super) fn refused(
     budget: &Budget,
     key: &Key,
-    position: &Position,
+    (position, limit): (Position, Usd),
     amount: Option<Usd>,
-    limit: Usd,
 ) -> Refused {
     Refused {
         budget: Arc::clone(&key.budget),
@@ -420,7 +515,7 @@ fn refused(
 }
 
 impl Budget {
-    fn would_refuse(&self) -> bool {
+    pub(super) fn would_refuse(&self) -> bool {
         self.action != super::Action::Alert
     }
 

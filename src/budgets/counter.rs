@@ -29,6 +29,14 @@ impl Position {
         taken.saturating_add(amount) <= limit
     }
 
+    /// What one of several replicas may take it to by itself: its part of what is left.
+    pub(super) fn share(&self, limit: Usd, replicas: u32) -> Usd {
+        let taken = self.spent.saturating_add(self.held);
+        let left = self.left(Usd::ZERO, limit).femto();
+        let part = left.checked_div(i128::from(replicas)).unwrap_or(0);
+        taken.saturating_add(Usd::from_femto(part))
+    }
+
     /// What is left under a limit once an amount is held too: never below zero.
     pub(super) fn left(&self, amount: Usd, limit: Usd) -> Usd {
         let taken = self.spent.saturating_add(self.held).saturating_add(amount);
@@ -109,7 +117,8 @@ impl Counter {
             Self::Rolling(rolling) => Some(&mut rolling.held),
         };
         if let Some(held) = held {
-            *held = held.saturating_sub(amount);
+            // What replicas share may have been read without this hold in it.
+            *held = held.saturating_sub(amount).max(Usd::ZERO);
         }
     }
 
@@ -122,6 +131,21 @@ impl Counter {
                 }
             }
             Self::Rolling(rolling) => rolling.spend(calendar, at, amount),
+        }
+    }
+
+    /// Takes over what a store of several replicas says. Where the spent money of a rolling window
+    /// lies in it is not said: all of it counts as spent now, and comes back no sooner than it may.
+    pub(super) fn adopt(&mut self, calendar: &Calendar, at: Timestamp, spent: Usd, held: Usd) {
+        if let Self::Rolling(rolling) = self {
+            rolling.buckets.clear();
+            rolling.spent = Usd::ZERO;
+            rolling.held = held;
+            rolling.newest = rolling.newest.max(at);
+            rolling.spend(calendar, at, spent);
+        } else if let Some(stretch) = self.stretch(calendar, at) {
+            stretch.held = held;
+            stretch.spent = spent;
         }
     }
 
@@ -175,9 +199,7 @@ impl Rolling {
 
     fn spend(&mut self, calendar: &Calendar, at: Timestamp, amount: Usd) {
         let (window, bucket) = widths(calendar);
-        let begun = at
-            .unix_ms()
-            .saturating_sub(at.unix_ms().rem_euclid(bucket.max(1)));
+        let begun = bucket_of(at, bucket);
         if begun.saturating_add(bucket) <= self.newest.unix_ms().saturating_sub(window) {
             return;
         }
@@ -190,8 +212,14 @@ impl Rolling {
     }
 }
 
+/// Where the bucket of an instant begins.
+pub(super) fn bucket_of(at: Timestamp, bucket: i64) -> i64 {
+    let ms = at.unix_ms();
+    ms.saturating_sub(ms.rem_euclid(bucket.max(1)))
+}
+
 /// The length of a rolling window and of its buckets, in milliseconds.
-fn widths(calendar: &Calendar) -> (i64, i64) {
+pub(super) fn widths(calendar: &Calendar) -> (i64, i64) {
     let minutes = match calendar.period {
         Period::Rolling(minutes) => minutes,
         Period::Day | Period::Week | Period::Month | Period::Quarter | Period::Year => 0,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::book::{HoldAt, Shared};
-use crate::domain::Usd;
+use crate::domain::{CallId, SharedHolds, Usd};
 
 /// What budgets hold for a call that was not sent yet. Dropped, it is given back.
 #[derive(Debug)]
@@ -23,6 +23,13 @@ impl Reservation {
     /// The call is about to be sent: from here on the hold stays until the call settles.
     pub fn sent(mut self) -> Option<Held> {
         self.held.take()
+    }
+
+    /// Has somebody told what becomes of the hold.
+    pub fn tell(&mut self, store: Arc<dyn SharedHolds>, call: CallId) {
+        if let Some(held) = &mut self.held {
+            held.told = Some(Told { store, call });
+        }
     }
 
     /// What is held: the largest of the amounts that the budgets hold.
@@ -46,6 +53,15 @@ pub struct Held {
     pub(super) shared: Arc<Shared>,
     pub(super) holds: Vec<HoldAt>,
     pub(super) amount: Usd,
+    /// Who else is told, where replicas share budgets.
+    pub(super) told: Option<Told>,
+}
+
+/// Who is told what becomes of a hold, and of which call it is.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) store: Arc<dyn SharedHolds>,
+    pub(super) call: CallId,
 }
 
 impl Held {
@@ -56,6 +72,7 @@ impl Held {
 
     /// Takes the holds off; what the call cost is counted apart.
     pub(super) fn take(mut self) -> Vec<HoldAt> {
+        self.told = None;
         std::mem::take(&mut self.holds)
     }
 
@@ -65,6 +82,12 @@ impl Held {
             return;
         }
         self.shared.lock().end(&holds, end);
+        if let Some(Told { store, call }) = self.told.take() {
+            match end {
+                End::GivenBack => store.give_back(call),
+                End::Spent => store.spend_hold(call),
+            }
+        }
     }
 }
 

@@ -23,13 +23,15 @@ mod document;
 mod hold;
 mod period;
 mod refused;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use asker::Asker;
-pub use book::{Applying, Budgets, Spent};
+pub use book::{Applying, Bid, Budgets, Room, Spent};
 pub use budget::{Action, Budget, BudgetMode, InputBound, Raise, RefuseWith, Reserve};
 pub use document::{BudgetDocument, RaiseDocument, StandingDocument};
 pub use hold::{Held, Reservation};
 pub use period::{Calendar, InvalidPeriod, Period, Zone};
 pub use refused::{Downgrade, Refused};
+pub use shared::SharedLook;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Facet, Glob, Scope, Subject, TenantId, Timestamp, Usd};
+use crate::domain::{Facet, Glob, Scope, SharedPosition, Subject, TenantId, Timestamp, Usd};
 
 fn usd(text: &str) -> Usd {
     text.parse().unwrap()
@@ -76,9 +76,10 @@ fn reserve(
     amount: Option<&str>,
 ) -> Result<Reservation, Box<Refused>> {
     let amount = amount.map(usd);
-    budgets.reserve(budgets.applying(subject), at(NOW), |_input, _reserve| {
+    let bid = budgets.bid(budgets.applying(subject), at(NOW), |_input, _reserve| {
         amount
-    })
+    });
+    budgets.reserve(bid, Room::Whole)
 }
 
 fn spent<'a>(subject: Subject<'a>, amount: &str) -> Spent<'a> {
@@ -195,7 +196,7 @@ fn only_a_blocking_budget_refuses_and_an_observed_one_says_what_it_would() {
     };
     let budgets = budgets(vec![alert, observed]);
     let held = reserve(&budgets, subject(&search, "web"), Some("3")).unwrap();
-    assert_eq!(held.observed, ["observed".into()]);
+    assert_eq!(held.observed, [Arc::<str>::from("observed")]);
     assert_eq!(held.remaining, None);
     assert!(reserve(&budgets, subject(&search, "web"), None).is_ok());
 }
@@ -323,6 +324,96 @@ fn a_hold_never_goes_back_to_a_counter_that_did_not_hold_it() {
     assert_eq!(standing(&budgets), [row("all", "", "0", "0")]);
     budgets.settle(held, &spent(subject(&search, "web"), "1"));
     assert_eq!(standing(&budgets), [row("all", "", "1", "0")]);
+}
+
+#[test]
+fn each_replica_may_spend_its_part_of_what_was_left_when_they_lost_each_other() {
+    let search = TenantId::new("search").unwrap();
+    let budgets = budgets(vec![budget("all", &[], "10")]);
+    budgets.settle(None, &spent(subject(&search, "web"), "4"));
+    let reserve = |outage, amount: &str| {
+        let applying = budgets.applying(subject(&search, "web"));
+        let bid = budgets.bid(applying, at(NOW), |_input, _reserve| Some(usd(amount)));
+        let replicas = 3;
+        let held = budgets.reserve(bid, Room::Share { replicas, outage });
+        held.map(|held| held.sent().unwrap())
+    };
+    // 6 are left: 2 for each of three.
+    let first = reserve(1, "1.5").unwrap();
+    assert!(reserve(1, "0.500001").is_err());
+    let second = reserve(1, "0.5").unwrap();
+    budgets.settle(Some(first), &spent(subject(&search, "web"), "1"));
+    assert!(reserve(1, "0.6").is_err());
+    drop(second);
+    // Another time 4.5 are left.
+    assert!(reserve(2, "1.500001").is_err());
+    drop(reserve(2, "1.5").unwrap());
+}
+
+#[test]
+fn the_counters_of_a_process_follow_those_that_replicas_share() {
+    let search = TenantId::new("search").unwrap();
+    let rolling = Budget {
+        calendar: Calendar {
+            period: "rolling 24h".parse().unwrap(),
+            zone: Zone::default(),
+            fiscal_month: 1,
+        },
+        ..budget("run", &[(Facet::Tenant, "*")], "10")
+    };
+    let budgets = budgets(vec![budget("all", &[], "10"), rolling]);
+    let bid = |amount: &str| {
+        let applying = budgets.applying(subject(&search, "web"));
+        budgets.bid(applying, at(NOW), |_input, _reserve| Some(usd(amount)))
+    };
+    let shared = |spent: &str, held: &str| SharedPosition {
+        spent: usd(spent),
+        held: usd(held),
+    };
+    let asked = bid("2");
+    let wants = asked.wants();
+    let amounts: Vec<_> = wants.iter().map(|want| (want.limit, want.amount)).collect();
+    assert_eq!(amounts, [(usd("10"), usd("2")); 2]);
+    // A day in buckets of 24 minutes: noon begins one, as did noon of yesterday.
+    let buckets: Vec<_> = wants.iter().map(|w| (w.counter.bucket, w.oldest)).collect();
+    let day = 24 * 3_600_000;
+    let noon = at(NOW).unix_ms();
+    assert_eq!(buckets, [(0, 0), (noon, noon - day)]);
+    let taken = budgets.taken(asked, &[shared("3", "4"), shared("1", "2")]);
+    // 10 - 3 - 4 of the tighter one: the 2 of this call are among the 4.
+    assert_eq!(
+        (taken.amount(), taken.remaining),
+        (usd("2"), Some(usd("3")))
+    );
+    let expected = [
+        row("all", "", "3", "4"),
+        row("run", "tenant=search", "1", "2"),
+    ];
+    assert_eq!(standing(&budgets), expected);
+    budgets.settle(taken.sent(), &spent(subject(&search, "web"), "0.5"));
+    let expected = [
+        row("all", "", "3.5", "2"),
+        row("run", "tenant=search", "1.5", "0"),
+    ];
+    assert_eq!(standing(&budgets), expected);
+    let refused = budgets.refused(bid("9"), 0, shared("3.5", "7"));
+    assert_eq!(refused.unwrap().held, usd("7"));
+    // What the ledger says of before the window does not count in it.
+    let of = |instant, amount| Spent {
+        at: at(instant),
+        ..spent(subject(&search, "web"), amount)
+    };
+    let ledger = [
+        of("2026-11-25T11:59:59Z", "5"),
+        of("2026-11-25T12:00:00Z", "1"),
+        of(NOW, "2"),
+    ];
+    let books = budgets.shared_books(&ledger, at(NOW));
+    let sums = books
+        .iter()
+        .map(|book| book.spent.iter().map(|(_, sum)| sum.to_string()));
+    let sums: Vec<Vec<_>> = sums.map(Iterator::collect).collect();
+    assert_eq!(sums, [vec!["8"], vec!["1", "2"]]);
 }
 
 /// One step of a random run.

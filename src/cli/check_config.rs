@@ -13,7 +13,7 @@ use crate::config;
 #[command(
     about = "Report every problem of a configuration, or print the effective settings",
     after_help = "Example: bedrock-meter check-config config/bedrock-meter.toml\n\n\
-                  Exit codes: 0 the configuration is good, 78 it is not."
+                  Warnings go to standard error. Exit codes: 0 the configuration is good, 78 it is not."
 )]
 pub(super) struct CheckConfigArgs {
     /// The configuration file; without one, the defaults are shown
@@ -26,10 +26,15 @@ pub(super) struct CheckConfigArgs {
 /// When the output cannot be written.
 pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<ExitCode> {
     match serve::settings(args.file.as_deref()) {
-        Ok(settings) => output::printing(|out| {
-            out.write_all(config::explain(&settings).as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }),
+        Ok(settings) => {
+            for warning in config::warnings(&settings) {
+                output::say(&format!("warning: {warning}"));
+            }
+            output::printing(|out| {
+                out.write_all(config::explain(&settings).as_bytes())?;
+                Ok(ExitCode::SUCCESS)
+            })
+        }
         Err(bad_configuration) => Ok(bad_configuration),
     }
 }

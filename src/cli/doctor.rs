@@ -19,7 +19,7 @@ use crate::pricing::Catalogue;
     after_help = "Example: bedrock-meter doctor --config config/bedrock-meter.toml --region eu-west-1
 
 Checks, in this order: credentials, region, reachability, clock, identity, models, prices, invoke,
-stream, ledger, postgres. Nothing is charged: it reads lists, and sends requests that Bedrock refuses.
+stream, ledger, postgres, budget_store. Nothing is charged: it reads lists, and sends requests that Bedrock refuses.
 
 Exit codes: 0 nothing failed, 1 something failed, 78 the configuration is not good."
 )]
@@ -62,6 +62,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let patient = Patient {
         upstream: &settings.upstream,
         ledger: &settings.ledger,
+        budget_store: &settings.budget_store,
         catalogue: &catalogue,
         region: region.unwrap_or_else(|| settings.upstream.default_region.clone()),
         models: args.model.clone(),

@@ -24,12 +24,14 @@ mod sections;
 mod settings;
 mod substitute;
 mod suggest;
+mod warnings;
 
 pub use changes::changed_keys;
 pub use load::{load, parse};
 pub use printer::explain;
 pub use problem::{Problem, Problems};
 pub use settings::Settings;
+pub use warnings::warnings;
 
 #[cfg(test)]
 mod tests;

@@ -427,6 +427,8 @@ mod tests {
             ("admin.login", "client_secret_file"),
             ("identity", "pseudonym_key_file"),
             ("identity.issuers.cluster", "jwks_file"),
+            ("budget_store", "redis_url_file"),
+            ("budget_store", "redis_url"),
             ("keys", "master_key_file"),
             ("ledger.postgres", "url_file"),
             // Its value is judged, and the name of a variable is no key.

@@ -19,7 +19,7 @@ use crate::identity::TenantSettings;
 use crate::proxy::{ClientCertificates, ListenerSettings, TlsClientSettings, TlsSettings};
 use crate::relay::DrainSettings;
 use crate::upstream::{BearerKey, CredentialSettings, RoleSettings};
-use crate::{admin, identity, ledger, pricing, registry, telemetry, upstream};
+use crate::{admin, identity, ledger, pricing, registry, replicas, telemetry, upstream};
 
 /// Binds the whole configuration.
 pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
@@ -37,6 +37,9 @@ pub(super) fn bind<F: Form>(form: &mut F, settings: &mut Settings) {
     });
     form.table("prices", |form| prices(form, &mut settings.prices));
     form.named_tables("budgets", &mut settings.budgets, budgets::budget);
+    form.table("budget_store", |form| {
+        budget_store(form, &mut settings.budget_store);
+    });
     form.named_tables("models", &mut settings.windows.0, budgets::window);
     form.table("metrics", |form| metrics(form, &mut settings.telemetry));
     form.table("alerts", |form| alerts::bind(form, &mut settings.alerts));
@@ -243,6 +246,25 @@ fn when<F: Form>(form: &mut F, settings: &mut Settings) {
     form.value("identity_unknown", &mut settings.identity.identity_unknown);
     form.value("price_unknown", &mut settings.when.price_unknown);
     form.value("ledger_full", &mut settings.when.ledger_full);
+    form.value("budget_store_down", &mut settings.budget_store.when_down);
+}
+
+fn budget_store<F: Form>(form: &mut F, s: &mut replicas::Settings) {
+    form.secret("redis_url", &mut s.redis_url);
+    form.optional("ca_file", &mut s.ca_file);
+    form.value("deployment", &mut s.deployment);
+    form.within("timeout", &mut s.timeout, MS..=MINUTE);
+    form.within("lease", &mut s.lease, LEASE_MIN..=DAY);
+    form.within("replicas", &mut s.replicas, 1..=1_000);
+    if s.deployment.contains(['{', '}']) || s.deployment.chars().any(char::is_whitespace) {
+        let mend = "use letters, digits or . _ - : @ /";
+        form.problem("deployment", "it cannot be part of a key", mend);
+    }
+    let url = s.redis_url.as_ref();
+    if url.is_some_and(|url| !replicas::is_url(url.as_str())) {
+        let mend = "write redis://HOST:6379, rediss://USER:PASSWORD@HOST:6379 or unix:///PATH";
+        form.problem("redis_url", "it cannot be read", mend);
+    }
 }
 
 fn upstream<F: Form>(form: &mut F, s: &mut upstream::Settings) {
@@ -488,6 +510,8 @@ const MIB: usize = 1024 * KIB;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
+/// Several beats of a replica, and a pause of its machine.
+const LEASE_MIN: Duration = Duration::from_secs(5);
 const QUARTER_HOUR: Duration = Duration::from_mins(15);
 const HOUR: Duration = Duration::from_hours(1);
 const HALF_DAY: Duration = Duration::from_hours(12);

@@ -2,7 +2,7 @@
 
 use crate::{
     admin, alerts, budgets, identity, ledger, limits, meters, pricing, proxy, registry, relay,
-    telemetry, upstream,
+    replicas, telemetry, upstream,
 };
 
 /// The whole configuration, checked.
@@ -32,6 +32,8 @@ pub struct Settings {
     pub telemetry: telemetry::Settings,
     /// `[budgets]`
     pub budgets: Vec<budgets::Budget>,
+    /// `[budget_store]` and `when.budget_store_down`
+    pub budget_store: replicas::Settings,
     /// `[models]`
     pub windows: meters::Windows,
     /// `[alerts]`

@@ -4,6 +4,7 @@
 //! can cause a charge. It uses the proxy's own signer, connections, trust and prices, so that
 //! what it proves is what the proxy will meet. It prints nothing.
 
+mod budget_store;
 mod clock;
 mod credentials;
 mod finding;

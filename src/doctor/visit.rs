@@ -3,7 +3,8 @@
 use super::finding::{Finding, State};
 use super::road::Road;
 use super::{
-    clock, credentials, identity, ledger, models, permissions, prices, reach, region, shared_ledger,
+    budget_store, clock, credentials, identity, ledger, models, permissions, prices, reach, region,
+    shared_ledger,
 };
 use crate::domain::{Clock, Region};
 use crate::pricing::Catalogue;
@@ -15,6 +16,8 @@ pub struct Patient<'a> {
     pub upstream: &'a crate::upstream::Settings,
     /// Where the ledger lies.
     pub ledger: &'a crate::ledger::Settings,
+    /// Where replicas share budgets.
+    pub budget_store: &'a crate::replicas::Settings,
     /// The prices that calls will have.
     pub catalogue: &'a Catalogue,
     /// The region to examine, one of the configured ones or not.
@@ -33,6 +36,7 @@ pub async fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     examine_aws(patient, authority, &mut findings).await;
     findings.push(ledger::check(patient.ledger));
     findings.extend(shared_ledger::check(patient.ledger).await);
+    findings.extend(budget_store::check(patient.budget_store).await);
     findings
 }
 

@@ -111,6 +111,11 @@ impl Journal {
         self.under_way.is_some() || !self.spill.is_empty()
     }
 
+    /// Whether settled calls wait in the spill.
+    pub fn is_spilling(&self) -> bool {
+        !self.spill.is_empty()
+    }
+
     /// Asks the disk to keep what was written.
     pub fn sync(&mut self) {
         if let Err(error) = self.spill.sync() {

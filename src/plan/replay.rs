@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use crate::budgets::{Budget, BudgetMode, Budgets, Held, Refused, Spent};
+use crate::budgets::{Budget, BudgetMode, Budgets, Held, Refused, Room, Spent};
 use crate::domain::{CallId, Subject, Timestamp, Usd};
 use crate::ledger::PastCall;
 
@@ -120,10 +120,10 @@ impl Replay {
             self.tally.without_hold = self.tally.without_hold.saturating_add(1);
         }
         let most = call.reserved.unwrap_or(call.cost);
-        let reserved = self
+        let bid = self
             .budgets
-            .reserve(applying, call.opened_at, |_input, _reserve| Some(most));
-        match reserved {
+            .bid(applying, call.opened_at, |_input, _reserve| Some(most));
+        match self.budgets.reserve(bid, Room::Whole) {
             Ok(reservation) => {
                 let held = reservation.sent();
                 self.in_flight.push(InFlight { call, held });

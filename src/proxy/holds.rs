@@ -10,10 +10,11 @@ use bytes::Bytes;
 use super::downgrade::cheaper;
 use super::limit;
 use super::refusal::{Refusal, RefusalKind};
+use super::reserve::NotReserved;
 use super::service::{Service, settle_unsent};
 use super::settle::Permit;
 use super::world::World;
-use crate::budgets::{Refused, Reservation};
+use crate::budgets::Reservation;
 use crate::domain::Outcome;
 use crate::identity::Grants;
 use crate::ledger::OpenCall;
@@ -49,10 +50,12 @@ impl Service {
         let limits = limit::take(&self.gates, call, asking.body).inspect_err(|_refused| {
             self.enter_refused(world, call, Outcome::LimitRefused, asking.begun);
         })?;
-        let reservation = self.reserve_or_downgrade(world, asking, call);
-        let reservation = reservation.map_err(|refused| {
-            self.enter_refused(world, call, Outcome::BudgetRefused, asking.begun);
-            Refusal::from(&*refused).of(&call.tenant)
+        let reserved = self.reserve_or_downgrade(world, asking, call).await;
+        let reservation = reserved.map_err(|why| {
+            if let NotReserved::Refused(_) = why {
+                self.enter_refused(world, call, Outcome::BudgetRefused, asking.begun);
+            }
+            Refusal::from(&why).of(&call.tenant)
         })?;
         let permit = self.permit(call).await?;
         Ok(Holds {
@@ -62,22 +65,22 @@ impl Service {
         })
     }
 
-    fn reserve_or_downgrade(
+    async fn reserve_or_downgrade(
         &self,
         world: &World,
         asking: &Asking<'_>,
         call: &mut OpenCall,
-    ) -> Result<Option<Reservation>, Box<Refused>> {
-        let refused = match self.reserve(world, call, asking.body) {
-            Ok(reservation) => return Ok(reservation),
-            Err(refused) => refused,
+    ) -> Result<Option<Reservation>, NotReserved> {
+        let refused = match self.reserve(world, call, asking.body).await {
+            Err(NotReserved::Refused(refused)) => refused,
+            decided => return decided,
         };
         let to = refused.downgrade.as_ref();
         let cheaper = to.and_then(|to| cheaper(world, asking.grants, asking.client, call, to));
         let Some(cheaper) = cheaper else {
-            return Err(refused);
+            return Err(refused.into());
         };
-        let reservation = self.reserve(world, &cheaper, asking.body)?;
+        let reservation = self.reserve(world, &cheaper, asking.body).await?;
         *call = cheaper;
         Ok(reservation)
     }

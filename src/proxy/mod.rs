@@ -22,6 +22,7 @@ mod reserve;
 mod service;
 mod settings;
 mod settle;
+mod shared;
 mod skew;
 mod wanted;
 mod world;
@@ -38,5 +39,6 @@ pub use settings::{
     TlsClientSettings, TlsSettings, WhenSettings,
 };
 pub use settle::{Permit, Settlement, Settler, entry_of_lost_call, of_ledger, queue, spent_in};
+pub use shared::follow_shared;
 pub use wanted::Wanted;
 pub use world::{Gates, World};

@@ -158,6 +158,8 @@ refusals! {
         "Check the id (header `x-bedrock-meter-call-id`), and who asks: only a tenant's own calls that have ended are shown.",
     LedgerUnreadable => "ledger_unreadable" 503 "ServiceUnavailableException" true
         "Tell the operator: the ledger cannot be read at this moment. Calls are served.",
+    BudgetStoreUnavailable => "budget_store_unavailable" 503 "ServiceUnavailableException" true
+        "Wait, or tell the operator: replicas cannot see what the others spend, and `when.budget_store_down` refuses.",
     BodyTooLong => "body_too_long" 400 "ValidationException" false
         "Send at most `listener.body_bytes_max` bytes; Bedrock's own limit is 25,000,000.",
     BodyCut => "body_cut" 400 "ValidationException" false

@@ -5,22 +5,38 @@ use bytes::Bytes;
 use super::refusal::{Refusal, RefusalKind};
 use super::service::Service;
 use super::settings::PriceUnknown;
+use super::shared::reserve_shared;
 use super::world::World;
-use crate::budgets::{InputBound, RefuseWith, Refused, Reservation, Reserve};
+use crate::budgets::{InputBound, RefuseWith, Refused, Reservation, Reserve, Room};
 use crate::domain::{Latency, ModelRef, ServiceTier, Subject, Usd};
 use crate::ledger::OpenCall;
 use crate::meters::{CallBound, Learned, call_bound};
 use crate::pricing::{Bounds, Endpoint, Terms};
 
+/// Why a call holds nothing.
+#[derive(Debug)]
+pub(super) enum NotReserved {
+    /// A budget has no room for it.
+    Refused(Box<Refused>),
+    /// Replicas cannot see each other, and the settings refuse it then.
+    StoreDown,
+}
+
+impl From<Box<Refused>> for NotReserved {
+    fn from(refused: Box<Refused>) -> Self {
+        Self::Refused(refused)
+    }
+}
+
 impl Service {
     /// Holds the most that the call can cost with every budget that applies to it; `None` where
     /// none does.
-    pub(super) fn reserve(
+    pub(super) async fn reserve(
         &self,
         world: &World,
         call: &OpenCall,
         body: &[Bytes],
-    ) -> Result<Option<Reservation>, Box<Refused>> {
+    ) -> Result<Option<Reservation>, NotReserved> {
         let budgets = &self.gates.budgets;
         if call.operation.is_free() || budgets.is_empty() {
             return Ok(None);
@@ -45,14 +61,19 @@ impl Service {
             known.push((input, reserve, amount));
             amount
         };
-        let reserved = budgets.reserve(applying, call.opened_at, most);
-        if let Ok(reservation) = &reserved
-            && !reservation.observed.is_empty()
-        {
+        let bid = budgets.bid(applying, call.opened_at, most);
+        let reservation = match &self.gates.replicas {
+            Some(store) if !bid.is_unknown() => {
+                // In a box: calls of a process without a store do not carry it.
+                Box::pin(reserve_shared(budgets, store, bid, call.call_id)).await?
+            }
+            Some(_) | None => budgets.reserve(bid, Room::Whole)?,
+        };
+        if !reservation.observed.is_empty() {
             let kind = RefusalKind::BudgetExhausted.row().name;
             self.gates.metrics.observed(&call.tenant, kind);
         }
-        reserved.map(Some)
+        Ok(Some(reservation))
     }
 }
 
@@ -114,8 +135,12 @@ fn most(
     }
 }
 
-impl From<&Refused> for Refusal {
-    fn from(refused: &Refused) -> Self {
+impl From<&NotReserved> for Refusal {
+    fn from(why: &NotReserved) -> Self {
+        let NotReserved::Refused(refused) = why else {
+            let detail = "the store of shared budgets does not answer";
+            return Self::new(RefusalKind::BudgetStoreUnavailable, detail);
+        };
         let kind = match (refused.this, refused.with) {
             (None, _) => RefusalKind::PriceUnknown,
             (Some(_), RefuseWith::Quota) => RefusalKind::BudgetExhausted,

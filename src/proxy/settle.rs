@@ -25,6 +25,7 @@ use crate::ledger::{
 };
 use crate::meters::{End, Estimator, Meter, Received, Tails};
 use crate::pricing::{Catalogue, Endpoint, Terms};
+use crate::replicas::Store;
 use crate::telemetry::{Metrics, Origin, Phase, SettledCall, Sinks, Timing};
 
 /// All that is known of a call at its end.
@@ -113,6 +114,8 @@ pub struct Settler {
     pub budgets: Budgets,
     /// A table of budgets that waits to be put in force.
     pub budgets_wanted: Arc<Wanted>,
+    /// The budgets of all replicas, where they share them.
+    pub replicas: Option<Store>,
     /// Learns what nearly all calls stay below.
     pub tails: Arc<Tails>,
     /// Learns from reported usage, serves the rest.
@@ -132,6 +135,7 @@ impl Settler {
         let mut batch = Vec::new();
         loop {
             self.change_budgets();
+            self.sum_up_for_replicas();
             let left = self.until_next_beat();
             match runtime.block_on(async { timeout(left, settlements.recv()).await }) {
                 Ok(Some(first)) => batch.push(first),
@@ -156,7 +160,10 @@ impl Settler {
 
     /// While entries wait in the spill the store is asked often.
     fn until_next_beat(&self) -> Duration {
-        let left = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
+        let mut left = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
+        if self.replicas.is_some() {
+            left = left.min(LOOK_INTERVAL);
+        }
         if self.journal.is_behind() {
             left.min(REPLAY_BEAT)
         } else {
@@ -198,6 +205,38 @@ impl Settler {
         }
     }
 
+    /// Tells the store of all replicas what the ledger says, when it asks. Here all that is in the
+    /// ledger has been told to it, so that no call is counted twice or not at all.
+    fn sum_up_for_replicas(&self) {
+        let Some(store) = &self.replicas else { return };
+        // What waits in the spill is not in the ledger: the sums wait with it.
+        store.is_behind(self.journal.is_spilling());
+        if self.journal.is_behind() {
+            return;
+        }
+        let Some(epoch) = store.wants_sums() else {
+            return;
+        };
+        let table: Vec<_> = self
+            .budgets
+            .table()
+            .iter()
+            .map(|one| (**one).clone())
+            .collect();
+        let now = self.clock.now();
+        match spent_in(&self.ledger_settings, &table, now) {
+            Ok(amounts) => {
+                let spent: Vec<_> = amounts.iter().map(of_ledger).collect();
+                store.sum(epoch, self.budgets.shared_books(&spent, now));
+            }
+            Err(error) => {
+                self.metrics.ledger_failed("read");
+                tracing::error!(event = "budgets_not_summed_up", %error, "trying again");
+                store.not_summed();
+            }
+        }
+    }
+
     fn settle(&mut self, batch: &mut Vec<Settlement>, waiting: usize) {
         let mut entries = Vec::with_capacity(batch.len());
         let mut rest = Vec::with_capacity(batch.len());
@@ -219,7 +258,7 @@ impl Settler {
                 origin,
                 held,
             } = beside;
-            settle_budgets(&self.budgets, held, &entry);
+            settle_budgets(&self.budgets, self.replicas.as_ref(), held, &entry);
             if let Some(ticket) = ticket {
                 ticket.close();
             }
@@ -489,7 +528,7 @@ pub fn of_ledger(amount: &LedgerAmount) -> Spent<'_> {
 }
 
 /// Counts a committed entry, and gives back what was held for it.
-fn settle_budgets(budgets: &Budgets, held: Option<Held>, entry: &Entry) {
+fn settle_budgets(budgets: &Budgets, replicas: Option<&Store>, held: Option<Held>, entry: &Entry) {
     if budgets.is_empty() && held.is_none() {
         return;
     }
@@ -507,6 +546,10 @@ fn settle_budgets(budgets: &Budgets, held: Option<Held>, entry: &Entry) {
         amount: entry.counted(),
     };
     budgets.settle(held, &spent);
+    if let Some(store) = replicas {
+        let counters = budgets.shared_counters(&spent.subject, spent.at);
+        store.settle(entry.call_id, counters, spent.amount);
+    }
 }
 
 /// Moves what is ready into the batch; false when every sender is gone.
@@ -529,6 +572,8 @@ fn whole_ms(duration: Duration) -> u64 {
 
 /// Rows of one transaction: a few milliseconds of work.
 const BATCH_MAX: usize = 2_000;
+/// How often it is looked whether replicas need sums: a call may wait for them.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long one step of bringing entries out of the spill may take.

@@ -23,6 +23,7 @@ use crate::meters::{Tails, Windows};
 use crate::pricing::Catalogue;
 use crate::registry::Callers;
 use crate::relay::{GatherLimits, RequestHeaderFilter};
+use crate::replicas::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::{CredentialStore, MetadataKeys, Patience, RoleSessions, Roles, Targets};
 
@@ -71,6 +72,8 @@ pub struct Gates {
     pub budgets: Budgets,
     /// A table of budgets on its way into force.
     pub budgets_wanted: Arc<Wanted>,
+    /// The budgets of all replicas, where they share them.
+    pub replicas: Option<Store>,
     /// What nearly all calls of a model stay below.
     pub tails: Arc<Tails>,
     /// The queue to the settling thread; its places are the calls in flight.

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use bedrock_meter::budgets::{Budgets, Spent};
+use bedrock_meter::budgets::{Budgets, Room, Spent};
 use bedrock_meter::domain::{Clock as _, Subject, SystemClock, TenantId, Usd};
 
 use crate::target::BUDGETS;
@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// How many reservations are made and settled.
     #[arg(long, default_value_t = 200_000)]
     times: u32,
+    /// How many are shared with other replicas; 0: none.
+    #[arg(long, default_value_t = 5_000)]
+    shared: u32,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -42,7 +45,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             session: None,
         };
         let begun = Instant::now();
-        let held = budgets.reserve(budgets.applying(subject), now, |_, _| Some(most));
+        let bid = budgets.bid(budgets.applying(subject), now, |_, _| Some(most));
+        let held = budgets.reserve(bid, Room::Whole);
         let reserved = begun.elapsed();
         let held = held.ok().context("there is room")?;
         let begun = Instant::now();
@@ -66,5 +70,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     println!("reservation with 3 budgets: p50 {p50:.2} us, p99 {p99:.2} us (must: 5)");
     let [p50, p99] = settling;
     println!("settlement with 3 budgets: p50 {p50:.2} us, p99 {p99:.2} us");
+    if options.shared > 0 {
+        crate::shared::run(&budgets, &tenants, options.shared)?;
+    }
     Ok(())
 }

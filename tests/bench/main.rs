@@ -23,6 +23,7 @@ mod process;
 mod protocol;
 mod run;
 mod scenario;
+mod shared;
 mod table;
 mod target;
 mod upstream;

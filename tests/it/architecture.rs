@@ -60,6 +60,7 @@ const SETTINGS: Imports = only(&[
     "identity",
     "pricing",
     "budgets",
+    "replicas",
     "meters",
     "relay",
     "ledger",
@@ -71,7 +72,7 @@ const SETTINGS: Imports = only(&[
 ]);
 
 /// The table. `ARCHITECTURE.md` shows it.
-const ROOMS: [Room; 24] = [
+const ROOMS: [Room; 25] = [
     Room::new(
         0,
         "domain",
@@ -134,6 +135,12 @@ const ROOMS: [Room; 24] = [
     ),
     Room::new(
         2,
+        "replicas",
+        only(&["domain", "telemetry"]),
+        "budgets of several replicas, in Redis or Valkey",
+    ),
+    Room::new(
+        2,
         "relay",
         only(&["domain"]),
         "bodies in and out, headers that pass",
@@ -165,7 +172,7 @@ const ROOMS: [Room; 24] = [
     Room::new(
         3,
         "doctor",
-        only(&["domain", "aws", "pricing", "ledger", "upstream"]),
+        only(&["domain", "aws", "pricing", "replicas", "ledger", "upstream"]),
         "the road to AWS, proven step by step; charges nothing",
     ),
     Room::new(

@@ -1,0 +1,85 @@
+//! Budgets that replicas share: the store is asked; while it does not answer, the settings decide.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::reserve::NotReserved;
+use crate::budgets::{Bid, Budgets, Reservation, Room};
+use crate::domain::{CallId, Clock, SharedHolds};
+use crate::replicas::{Answer, Outage, Store, StoreDown};
+
+/// Holds what a call wants in the store, or by this replica alone.
+pub(super) async fn reserve_shared(
+    budgets: &Budgets,
+    store: &Store,
+    bid: Bid<'_>,
+    call: CallId,
+) -> Result<Reservation, NotReserved> {
+    let wants = bid.wants();
+    match store.reserve(call, &wants).await {
+        Ok(Answer::Taken(positions)) => {
+            let reservation = budgets.taken(bid, &positions);
+            Ok(told(reservation, store, call))
+        }
+        Ok(Answer::Full { index, position }) => {
+            let refused = budgets.refused(bid, index, position);
+            Err(refused.map_or(NotReserved::StoreDown, NotReserved::Refused))
+        }
+        Err(outage) => {
+            let blocks = wants.iter().any(|want| want.blocks);
+            let reserved = room(store, outage, blocks).and_then(|room| {
+                let reservation = budgets.reserve(bid, room)?;
+                store.hold(call, &wants);
+                Ok(told(reservation, store, call))
+            });
+            if reserved.is_err() {
+                // It may have arrived after all.
+                store.give_back(call);
+            }
+            reserved
+        }
+    }
+}
+
+/// What a call may take while replicas cannot see each other.
+fn room(store: &Store, outage: Outage, blocks: bool) -> Result<Room, NotReserved> {
+    match store.when_down() {
+        StoreDown::Refuse if blocks => Err(NotReserved::StoreDown),
+        StoreDown::Refuse | StoreDown::Allow => Ok(Room::Any),
+        StoreDown::LocalShare => Ok(Room::Share {
+            replicas: store.replicas(),
+            outage: outage.number,
+        }),
+    }
+}
+
+fn told(mut reservation: Reservation, store: &Store, call: CallId) -> Reservation {
+    let holds: Arc<dyn SharedHolds> = Arc::new(store.clone());
+    reservation.tell(holds, call);
+    reservation
+}
+
+/// Has the counters of this process follow those of all replicas, for gauges and for the time when
+/// the store does not answer. Runs until it is aborted.
+pub async fn follow_shared(budgets: Budgets, store: Store, clock: Arc<dyn Clock>) {
+    let mut beat = tokio::time::interval(LOOK_EVERY);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let now = clock.now();
+        let known = budgets.shared_known(now);
+        for looks in known.chunks(LOOKS_AT_ONCE) {
+            let counters: Vec<_> = looks
+                .iter()
+                .map(|look| (look.counter.clone(), look.oldest))
+                .collect();
+            let positions = store.look(&counters).await;
+            let seen: Vec<_> = looks.iter().cloned().zip(positions).collect();
+            budgets.follow(now, &seen);
+        }
+    }
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The store answers that in a few milliseconds.
+const LOOKS_AT_ONCE: usize = 500;

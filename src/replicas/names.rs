@@ -1,0 +1,87 @@
+//! The names of keys. One hash tag holds all keys of a deployment on one node of a cluster, which a
+//! script over several of them needs. Keys of an epoch that is over are never read again.
+
+use crate::domain::SharedCounter;
+
+/// Who names keys, and under which tag.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    prefix: String,
+    pub(super) replica: String,
+    pub(super) ledger: String,
+}
+
+impl Names {
+    pub(super) fn new(deployment: &str, replica: String, ledger: String) -> Self {
+        Self {
+            prefix: format!("{{bm:{deployment}}}:"),
+            replica,
+            ledger,
+        }
+    }
+
+    pub(super) fn epoch(&self) -> String {
+        format!("{}epoch", self.prefix)
+    }
+
+    pub(super) fn within(&self, epoch: &str) -> EpochNames {
+        EpochNames {
+            prefix: format!("{}{epoch}:", self.prefix),
+            replica: self.replica.clone(),
+        }
+    }
+}
+
+/// The names within an epoch.
+#[derive(Clone, Debug)]
+pub(super) struct EpochNames {
+    prefix: String,
+    replica: String,
+}
+
+impl EpochNames {
+    /// The generation and the last number of this replica.
+    pub(super) fn replica(&self) -> String {
+        format!("{}r:{}", self.prefix, self.replica)
+    }
+
+    /// When the lease of each replica ends.
+    pub(super) fn leases(&self) -> String {
+        format!("{}leases", self.prefix)
+    }
+
+    pub(super) fn holds_of_any(&self) -> String {
+        format!("{}o:", self.prefix)
+    }
+
+    pub(super) fn expired_of_any(&self) -> String {
+        format!("{}x:", self.prefix)
+    }
+
+    pub(super) fn holds(&self) -> String {
+        self.holds_of_any() + &self.replica
+    }
+
+    pub(super) fn expired(&self) -> String {
+        self.expired_of_any() + &self.replica
+    }
+
+    /// Which replicas have settled calls that are not in their ledger yet.
+    pub(super) fn behind(&self) -> String {
+        format!("{}behind", self.prefix)
+    }
+
+    /// Which replica sums up a ledger now.
+    pub(super) fn summing(&self, ledger: &str) -> String {
+        format!("{}s:{ledger}", self.prefix)
+    }
+
+    /// Says which ledgers were summed up for a budget in a stretch.
+    pub(super) fn marker(&self, book: &str) -> String {
+        format!("{}m:{book}", self.prefix)
+    }
+
+    pub(super) fn counter(&self, counter: &SharedCounter) -> String {
+        format!("{}c:{}:{}", self.prefix, counter.book, counter.subject)
+    }
+}

@@ -1,0 +1,23 @@
+-- Renews the lease of a replica, and ends one that ran out: its holds count as spent, once.
+-- KEYS: epoch, replica, leases, who is behind.
+-- ARGV: epoch, replica, lease, prefix of holds, of expired holds, whether this one is behind.
+-- Answers: the last number that was applied (-1: the epoch is another), the replica that expired.
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return {-1, ''} end
+local now = now_ms()
+redis.call('ZADD', KEYS[3], now + tonumber(ARGV[3]), ARGV[2])
+redis.call('PEXPIRE', KEYS[2], 172800000)
+say_behind(KEYS[4], ARGV[2], ARGV[6], now + tonumber(ARGV[3]))
+local dead = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1)[1] or ''
+if dead ~= '' then
+  local holds, expired = ARGV[4] .. dead, ARGV[5] .. dead
+  for _, call in ipairs(redis.call('HKEYS', holds)) do
+    local text = redis.call('HGET', holds, call)
+    local record = take(holds, call)
+    give_back(record)
+    spend_record(record, 1)
+    redis.call('HSET', expired, call, text)
+  end
+  redis.call('PEXPIRE', expired, 172800000)
+  redis.call('ZREM', KEYS[3], dead)
+end
+return {tonumber(redis.call('HGET', KEYS[2], 'seq') or -1), dead}
