@@ -147,6 +147,10 @@ class Upgrade(replicas.OnPostgres):
         status, headers, _ = call(proxy, "poor", 50)
         return status, headers.get("x-bedrock-meter-error")
 
+    def migrate(self):
+        """Has today's program bring the tables to its version, as it is done before a rollout."""
+        self.ledger_program(BINARY, "migrate", "--config", self.config("owner"))
+
     def version(self):
         return self.server.sql("SELECT max(version) FROM bedrock_meter.schema")[0][0]
 
@@ -194,7 +198,7 @@ class Upgrade(replicas.OnPostgres):
             self.wait_for_more_entries(25)
             # As docs/replicas.md says: the tables first, while the older ones write.
             made = self.version()
-            self.ledger_program(BINARY, "migrate", "--config", self.config("owner"))
+            self.migrate()
             print(f"\n    tables of version {made}, then {self.version()}")
             self.wait_for_more_entries(25)
             for name, binary in (("one", BINARY), ("two", BINARY), ("one", OLDER), ("one", BINARY)):
@@ -221,6 +225,7 @@ class Upgrade(replicas.OnPostgres):
             self.assertEqual(0, self.count("replicas"))
 
     def test_a_stream_longer_than_the_drain_is_not_cut_before_its_limit(self):
+        self.migrate()
         seconds = 3
         old = self.serve("one", OLDER, seconds)
         begun, ended = threading.Event(), []
@@ -248,6 +253,7 @@ class Upgrade(replicas.OnPostgres):
         self.assertEqual(1, self.count("entries"))
 
     def test_what_either_program_left_open_or_in_its_spill_the_other_brings_in(self):
+        self.migrate()
         for older, newer in ((OLDER, BINARY), (BINARY, OLDER)):
             with self.subTest(f"{older.name} killed, {newer.name} started"):
                 self.killed_and_followed(older, newer)
