@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_there_has_failed_and_its_url_is_not_told() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let runtime = runtime.unwrap();
         assert!(runtime.block_on(check(&Settings::default())).is_none());
         let directory = tempfile::tempdir().unwrap();

@@ -217,7 +217,12 @@ impl Settler {
         let Some(epoch) = store.wants_sums() else {
             return;
         };
-        let table: Vec<_> = self.budgets.table().iter().map(|one| (**one).clone()).collect();
+        let table: Vec<_> = self
+            .budgets
+            .table()
+            .iter()
+            .map(|one| (**one).clone())
+            .collect();
         let now = self.clock.now();
         match spent_in(&self.ledger_settings, &table, now) {
             Ok(amounts) => {

@@ -55,9 +55,7 @@ async fn ask(
     let begun = Instant::now();
     let epoch = script.query_async::<Option<String>>(connection).await?;
     let round_trip = begun.elapsed();
-    let info = redis::cmd("INFO")
-        .query_async::<String>(connection)
-        .await?;
+    let info = redis::cmd("INFO").query_async::<String>(connection).await?;
     let mut replicas = 0;
     if let Some(epoch) = epoch {
         let mut command = redis::cmd("ZCARD");

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bedrock_meter::budgets::{Budgets, Spent};
-use bedrock_meter::domain::{
-    CallId, Clock as _, Secret, Subject, SystemClock, TenantId, Usd,
-};
+use bedrock_meter::domain::{CallId, Clock as _, Secret, Subject, SystemClock, TenantId, Usd};
 use bedrock_meter::replicas::{Answer, LedgerOf, Settings, Store};
 use bedrock_meter::telemetry::{self, KnownNames, Metrics};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -70,8 +68,12 @@ pub(crate) fn run(budgets: &Budgets, tenants: &[TenantId], times: u32) -> anyhow
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let (mut reserving, mut pinging) =
-        runtime.block_on(runtime.spawn(measure(redis, budgets.clone(), tenants.to_vec(), times)))??;
+    let (mut reserving, mut pinging) = runtime.block_on(runtime.spawn(measure(
+        redis,
+        budgets.clone(),
+        tenants.to_vec(),
+        times,
+    )))??;
     let of = |times: &mut Vec<f64>| {
         times.sort_unstable_by(f64::total_cmp);
         [times[times.len() / 2], times[times.len() * 99 / 100]]
@@ -99,7 +101,10 @@ async fn measure(
     let metrics = Metrics::new(&telemetry::Settings::default(), &KnownNames::default())?;
     let (store, keeper) = Store::new(&settings, LedgerOf::All, Arc::new(metrics), redis.note());
     let keeper = tokio::spawn(keeper.run());
-    anyhow::ensure!(store.wait_up(Duration::from_secs(10)).await, "no connection");
+    anyhow::ensure!(
+        store.wait_up(Duration::from_secs(10)).await,
+        "no connection"
+    );
     // The ledger is empty.
     let (asked, known) = (store.clone(), budgets.clone());
     let ledger = tokio::spawn(async move {
