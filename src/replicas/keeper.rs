@@ -93,6 +93,7 @@ impl Keeper {
             }
             sum_up(inner, &link, &mut is_summing).await?;
             flush(inner, &link).await?;
+            end_lots(inner, &link).await?;
         }
     }
 
@@ -192,6 +193,17 @@ async fn sum_up(inner: &Inner, link: &Link, is_summing: &mut bool) -> Result<(),
         inner.ops().summing = Summing::No;
         inner.tell();
         return Ok(());
+    }
+}
+
+/// Tells the store what became of what calls took of rates.
+async fn end_lots(inner: &Inner, link: &Link) -> Result<(), StoreError> {
+    loop {
+        let lots = inner.ops().next_lots();
+        if lots.is_empty() {
+            return Ok(());
+        }
+        link.ended(&lots).await?;
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) struct Inner {
     /// Settled calls wait in the spill: the ledger does not say all that was spent.
     pub(super) is_behind: AtomicBool,
     /// Counts what calls may wait for.
-    changed: watch::Sender<u64>,
+    pub(super) changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
 
@@ -149,10 +149,10 @@ impl Store {
         while begun.elapsed() < WAIT_MAX {
             changed.mark_unchanged();
             let Some(link) = inner.link.load_full() else {
-                if !inner.is_reentering.load(Ordering::Acquire) {
+                if !inner.is_reentering() {
                     break;
                 }
-                wait(&mut changed, begun).await;
+                let _in_time = wait(&mut changed, begun).await;
                 continue;
             };
             match link.reserve(&name, wants, inner.settings.timeout).await {
@@ -171,11 +171,11 @@ impl Store {
                         break;
                     }
                     inner.want_sums();
-                    wait(&mut changed, begun).await;
+                    let _in_time = wait(&mut changed, begun).await;
                 }
                 Ok(Reply::Changed) => {
                     inner.lost(&link, &StoreError::Changed);
-                    wait(&mut changed, begun).await;
+                    let _in_time = wait(&mut changed, begun).await;
                 }
                 Err(error) => {
                     inner.lost(&link, &error);
@@ -184,9 +184,7 @@ impl Store {
             }
         }
         unsure.0 = None;
-        Err(Outage {
-            number: inner.outages.load(Ordering::Relaxed),
-        })
+        Err(inner.outage())
     }
 
     /// A call holds that, though the store may not know: it is told when it answers.
@@ -306,15 +304,31 @@ impl Drop for Unsure<'_> {
     }
 }
 
-/// Waits for something to have changed, within the patience of a call.
-async fn wait(changed: &mut watch::Receiver<u64>, begun: Instant) {
+/// Waits for something to have changed, within the patience of a call; false when it is over.
+pub(super) async fn wait(changed: &mut watch::Receiver<u64>, begun: Instant) -> bool {
     let left = WAIT_MAX.saturating_sub(begun.elapsed());
-    let _in_time = tokio::time::timeout(left, changed.changed()).await.is_ok();
+    tokio::time::timeout(left, changed.changed()).await.is_ok()
 }
 
 impl Inner {
     pub(super) fn ops(&self) -> MutexGuard<'_, Ops> {
         self.ops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, while calls may use it.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        self.link.load_full()
+    }
+
+    /// Whether calls that find no connection wait for one.
+    pub(super) fn is_reentering(&self) -> bool {
+        self.is_reentering.load(Ordering::Acquire)
+    }
+
+    pub(super) fn outage(&self) -> Outage {
+        Outage {
+            number: self.outages.load(Ordering::Relaxed),
+        }
     }
 
     /// Calls use this connection from now on.
@@ -333,7 +347,7 @@ impl Inner {
     }
 
     /// A call found a connection broken.
-    fn lost(&self, link: &Arc<Link>, error: &StoreError) {
+    pub(super) fn lost(&self, link: &Arc<Link>, error: &StoreError) {
         // Before the link goes: a call that finds none looks whether it is to wait.
         if error.is_answer() && self.uses(link) {
             self.is_reentering.store(true, Ordering::Release);
@@ -350,7 +364,7 @@ impl Inner {
 
     /// Why calls use no connection.
     pub(super) fn why_none(&self) -> StoreError {
-        if self.is_reentering.load(Ordering::Acquire) {
+        if self.is_reentering() {
             StoreError::Changed
         } else {
             StoreError::Broken

@@ -137,7 +137,7 @@ const ROOMS: [Room; 25] = [
         2,
         "replicas",
         only(&["domain", "telemetry"]),
-        "budgets of several replicas, in Redis or Valkey",
+        "budgets and rates of several replicas, in Redis or Valkey",
     ),
     Room::new(
         2,
@@ -172,9 +172,7 @@ const ROOMS: [Room; 25] = [
     Room::new(
         3,
         "doctor",
-        only(&[
-            "domain", "aws", "pricing", "replicas", "ledger", "upstream",
-        ]),
+        only(&["domain", "aws", "pricing", "replicas", "ledger", "upstream"]),
         "the road to AWS, proven step by step; charges nothing",
     ),
     Room::new(

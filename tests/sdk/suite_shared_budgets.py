@@ -417,6 +417,38 @@ class SharedBudgets(unittest.TestCase):
         for proxy in proxies:
             self.assertEqual(0, proxy.terminate(), proxy.text())
 
+    def passed(self, proxies, tenant, count):
+        """How many of so many calls passed, and the most that a limit of 20 a minute gives meanwhile."""
+        begun = time.monotonic()
+        statuses = collections.Counter(call(proxies[turn % len(proxies)], tenant, 10)[0] for turn in range(count))
+        # Every third second pays for one.
+        return statuses, 20 + (time.monotonic() - begun) // 3 + 1
+
+    def test_two_replicas_share_one_rate(self):
+        limit = {"tenant": "*", "requests_per_minute": 20, "burst": "1m"}
+        store = {"timeout": "300ms"}
+        proxies = self.replicas(store, limits__each=limit)
+        for proxy in proxies:
+            self.assertTrue(self.mode(proxy, "shared"))
+        statuses, most = self.passed(proxies, "both", 60)
+        self.assertEqual({200, 429}, set(statuses))
+        self.assertTrue(20 <= statuses[200] <= most, (statuses, most))
+        status, headers, _ = call(proxies[0], "both", 10)
+        self.assertEqual("rate_limited", headers.get("x-bedrock-meter-error"), (status, headers))
+        self.redis.signal(signal.SIGSTOP)
+        try:
+            # Each gives its half.
+            statuses, most = self.passed(proxies, "apart", 60)
+            self.assertTrue(20 <= statuses[200] <= most, (statuses, most))
+            statuses, most = self.passed(proxies[:1], "alone", 30)
+            self.assertTrue(10 <= statuses[200] <= most - 10, (statuses, most))
+        finally:
+            self.redis.signal(signal.SIGCONT)
+        for proxy in proxies:
+            self.assertTrue(self.mode(proxy, "shared"))
+        statuses, most = self.passed(proxies, "again", 60)
+        self.assertTrue(20 <= statuses[200] <= most, (statuses, most))
+
     def test_without_redis_at_the_start_it_serves_and_joins_later(self):
         self.redis.kill()
         [proxy] = self.replicas(count=1, budgets__all={"limit_usd": "1", "action": "block"})
