@@ -1,6 +1,7 @@
 //! The store as calls see it.
 
 use std::fmt;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +77,8 @@ pub(super) struct Inner {
     /// Counts what calls may wait for.
     pub(super) changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
+    /// There while the store was not told of everything.
+    pub(super) note: PathBuf,
 }
 
 impl fmt::Debug for Inner {
@@ -115,12 +118,13 @@ impl Store {
             is_behind: AtomicBool::new(false),
             changed: watch::Sender::new(0),
             metrics,
+            note,
         };
         let store = Self {
             inner: Arc::new(inner),
         };
         store.inner.show_mode(settings.when_down.name());
-        (store.clone(), Keeper::new(store, note))
+        (store.clone(), Keeper::new(store))
     }
 
     /// What happens to calls while it does not answer.
@@ -388,11 +392,28 @@ impl Inner {
         let was_reentering = self.is_reentering.swap(false, Ordering::AcqRel);
         if self.link.swap(None).is_some() || was_reentering {
             self.show_down(error);
+        } else {
+            self.write_note();
         }
         self.tell();
     }
 
+    /// Calls are decided without the store, and it may never learn of them from this process.
+    fn write_note(&self) {
+        if let Err(error) = fs::write(&self.note, "") {
+            tracing::warn!(event = "budget_note_failed", %error, "note that the store was not told");
+        }
+    }
+
+    /// The store was told of everything.
+    pub(super) fn forget_note(&self) {
+        // It may not be there.
+        let _removed = fs::remove_file(&self.note).is_ok();
+    }
+
     fn show_down(&self, error: &StoreError) {
+        // Before the first call is decided.
+        self.write_note();
         self.outages.fetch_add(1, Ordering::Relaxed);
         let mode = self.settings.when_down.name();
         self.show_mode(mode);

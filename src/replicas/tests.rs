@@ -437,8 +437,7 @@ fn what_a_vanished_replica_held_is_spent_once_and_its_late_truth_corrects_it() {
         // It was only stopped for a while, and comes back.
         lost.store.settle(call, vec![counter("book")], micro(15));
         lost.store.give_back(other);
-        let note = PathBuf::from("/nowhere/untold");
-        let back = tokio::spawn(Keeper::new(lost.store.clone(), note).run());
+        let back = tokio::spawn(Keeper::new(lost.store.clone()).run());
         alive.until("book", 15, 0).await;
         back.abort();
     });

@@ -336,7 +336,10 @@ class SharedBudgets(unittest.TestCase):
         self.assertEqual(sorted(row["request_id"] for row in served),
                          sorted(entry["aws_request_id"] for entry in entries if entry["aws_request_id"]))
         self.assertEqual(load.of(200), len(served))
-        for tenant in load.tenants:
+        self.judge_sums(proxies, entries, load.tenants)
+
+    def judge_sums(self, proxies, entries, tenants):
+        for tenant in tenants:
             total = sum((counted(e) for e in entries if e["tenant"] == tenant), USD(0))
             for proxy in proxies:
                 def stands(proxy=proxy, tenant=tenant, total=total):
@@ -374,6 +377,31 @@ class SharedBudgets(unittest.TestCase):
                 for proxy in proxies:
                     self.assertEqual(0, proxy.terminate(), proxy.text())
         print()
+
+    def test_a_replica_that_dies_while_redis_is_away_is_summed_up_when_it_is_back(self):
+        budgets = {"budgets__team": {"tenant": "team", "limit_usd": "1000", "action": "block"}}
+        store = {"timeout": "300ms"}
+        paths = [self.directory(name) for name in ("dies", "lives")]
+        proxies = [self.start(path, store, "allow", **budgets) for path in paths]
+        for proxy in proxies:
+            self.assertTrue(self.mode(proxy, "shared"))
+        with Load(proxies, ["team"]) as load:
+            self.assertTrue(load.wait_for_more(200))
+            self.redis.signal(signal.SIGSTOP)
+            stood_still = [self.mode(proxy, "allow") for proxy in proxies] + [load.wait_for_more(200, 20)]
+        try:
+            self.assertTrue(all(stood_still), "calls were decided without it")
+            served = self.simulator.served()
+            wait_for(lambda: len(self.sent(proxies)) >= len(served))
+            # Nobody but its ledger knows now what it spent meanwhile.
+            proxies[0].kill()
+        finally:
+            self.redis.signal(signal.SIGCONT)
+        proxies[0] = self.start(paths[0], store, "allow", **budgets)
+        for proxy in proxies:
+            self.assertTrue(self.mode(proxy, "shared"))
+        self.judge(proxies, self.sent(proxies), load, served)
+        self.assertEqual([0, 0], [proxy.terminate() for proxy in proxies])
 
     def directory(self, name):
         path = self.workspace.path / name
@@ -426,8 +454,7 @@ class SharedBudgets(unittest.TestCase):
 
     def test_two_replicas_share_one_rate(self):
         limit = {"tenant": "*", "requests_per_minute": 20, "burst": "1m"}
-        store = {"timeout": "300ms"}
-        proxies = self.replicas(store, limits__each=limit)
+        proxies = self.replicas(limits__each=limit)
         for proxy in proxies:
             self.assertTrue(self.mode(proxy, "shared"))
         statuses, most = self.passed(proxies, "both", 60)
