@@ -461,6 +461,16 @@ def budgets_panels():
     yield bars(
         "Failed attempts in the range", grown("alerts_failed_total", "", "outlet"), "{{outlet}}", "short",
         "`bedrock-meter alerts log` says why.", width=10)
+    yield row("Rate limits")
+    yield bars(
+        "How full limits are", f"max by (limit, kind) ({M}limit_use_ratio)", "{{limit}}: {{kind}}", "percentunit",
+        "The fullest counter of each, on the replica where it is fullest.")
+    yield bars(
+        "Refused in the range", grown("limit_refused_total", 'mode="enforce"', "limit"), "{{limit}}", "short",
+        "Calls that found no room. Names that begin with `account.` are quotas of the AWS account.")
+    yield bars(
+        "Would have been refused in the range", grown("limit_refused_total", 'mode="observe"', "limit"), "{{limit}}",
+        "short", "By limits that only observe.")
 
 
 def placed(panels):
@@ -524,7 +534,7 @@ DASHBOARDS = {
              team_panels, ("tenant", "application", "model")),
     "models": ("models", "How fast models answer, what caches save, what was paid for nothing.",
                models_panels, ("tenant", "application", "model")),
-    "budgets": ("budgets", "What budgets have left, for how long, and who was told.",
+    "budgets": ("budgets", "What budgets have left, for how long, and who was told; how full rate limits are.",
                 budgets_panels, ("tenant",)),
     "health": ("meter health", "Whether the proxy is well and its numbers are up to date.",
                health_panels, ("tenant",)),

@@ -51,7 +51,7 @@ EVENTS = (
 NOT_CAUSED = (
     "ledger_errors_total", "credentials_expiry_seconds",
     "label_overflow_total",  # caused, and looked for, after the panels
-    "budget_", "alerts_",  # looked for in check_budgets
+    "budget_", "alerts_", "limit_",  # looked for in check_budgets
 )
 
 
@@ -502,7 +502,7 @@ def fake_ledger(file):
 
 
 class BudgetExporter(http.server.BaseHTTPRequestHandler):
-    """Two budgets of known numbers, of which one grows with every scrape, and notices."""
+    """Two budgets of known numbers, of which one grows with every scrape, notices, and a limit."""
 
     scrapes = 0
 
@@ -514,7 +514,10 @@ class BudgetExporter(http.server.BaseHTTPRequestHandler):
         lines = ['bedrock_meter_period_cost_usd{tenant="search",application="a",period="day"} 1',
                  "bedrock_meter_alerts_pending 2",
                  'bedrock_meter_alerts_sent_total{outlet="ops",kind="threshold"} 3',
-                 'bedrock_meter_alerts_failed_total{outlet="ops"} 1']
+                 'bedrock_meter_alerts_failed_total{outlet="ops"} 1',
+                 'bedrock_meter_limit_use_ratio{limit="teams",kind="requests"} 0.75',
+                 'bedrock_meter_limit_refused_total{limit="teams",mode="enforce"} 7',
+                 'bedrock_meter_limit_refused_total{limit="teams",mode="observe"} 2']
         for labels, *values in amounts:
             for name, value in zip(("limit", "spent", "reserved", "forecast"), values):
                 if value is not None:
@@ -557,6 +560,13 @@ def check_budgets(directory):
         gained = server.instant('max(increase(bedrock_meter_budget_spent_usd{budget="search"}[1d]))')[0][1]
         if set(runway) != {"search"} or not math.isclose(runway["search"], 140 / gained, rel_tol=0.2):
             raise Failed(f"the runway is {runway}, and a day took {gained} of 140")
+        # Two replicas: what each refused is summed, how full a limit is is not.
+        for title, expected in (
+            ("How full limits are", 0.75), ("Refused in the range", 14), ("Would have been refused in the range", 4),
+        ):
+            found = shown_by(server, panel_query("budgets", title), "limit")
+            if found != {"teams": expected}:
+                raise Failed(f"{title}: {found}, not {expected}")
         if shown_by(server, panel_query("budgets", "Left"), "budget", tenant="search").keys() != {"search"}:
             raise Failed("a team's choice shows budgets of others")
     exporter.shutdown()
@@ -581,7 +591,7 @@ def self_test(directory):
         ledger = None
     with prometheus(f"http://127.0.0.1:{exporter.server_port}/metrics", directory) as server:
         server.await_scrapes(5)
-        count = check_panels(server, (*EVENTS, "budget_", "alerts_"), 30)
+        count = check_panels(server, (*EVENTS, "budget_", "alerts_", "limit_"), 30)
         must_fail("missing data", check_panels, server, (), 30)
         must_fail("a wrong query", server.instant, "sum(")
         if ledger:

@@ -13,6 +13,9 @@ pub enum AlertError {
         /// SQLite's words.
         cause: rusqlite::Error,
     },
+    /// The server that replicas share refused, or does not answer.
+    #[error("delivery log: {0}")]
+    Shared(Box<dyn std::error::Error + Send + Sync>),
     /// The file was written by a newer program: use that one.
     #[error("{path} has schema {found}, and this program knows {known}: use the newer program")]
     NewerSchema {

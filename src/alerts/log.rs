@@ -1,7 +1,8 @@
 //! The delivery log: what every outlet was told or is to be told, for all processes that share it.
 //!
 //! Whoever claims first writes the one row of a notice and an outlet. Whoever takes a row that is
-//! due holds it for a while; after a crash it is due again, with the same notice.
+//! due holds it for a while; after a crash it is due again, with the same notice. The number of the
+//! attempt tells a holder from those after it: a failure that is told late changes nothing.
 
 use std::time::Duration;
 
@@ -27,11 +28,17 @@ pub trait DeliveryLog: Send {
         now: Timestamp,
     ) -> Result<Vec<Delivery>, AlertError>;
 
-    /// Notes how an attempt ended.
+    /// Notes how an attempt ended. A delivery always counts; a failure only where no other attempt
+    /// was begun meanwhile.
     ///
     /// # Errors
     /// When the log cannot be written; the delivery is due again when its hold is over.
-    fn settle(&mut self, delivery: &Delivery, outcome: &Outcome) -> Result<(), AlertError>;
+    fn settle(
+        &mut self,
+        delivery: &Delivery,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Result<(), AlertError>;
 
     /// How many deliveries are not done.
     ///
@@ -44,6 +51,18 @@ pub trait DeliveryLog: Send {
     /// # Errors
     /// When the log cannot be written.
     fn prune(&mut self, ended_before: Timestamp) -> Result<(), AlertError>;
+
+    /// The newest lines, newest first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn lines(&self, most: usize) -> Result<Vec<Line>, AlertError>;
+
+    /// Adds what another log says. Of a row that is here already only a delivery is news.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    fn write_down(&mut self, line: &Line) -> Result<(), AlertError>;
 }
 
 /// One notice for one outlet, in somebody's hands.
@@ -63,11 +82,11 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The outlet took it.
-    Delivered(Timestamp),
-    /// It did not; when to try again, and why it failed.
-    Again(Timestamp, String),
+    Delivered,
+    /// It did not; after which pause to try again, and why it failed.
+    Again(Duration, String),
     /// It did not, for too long.
-    GivenUp(Timestamp, String),
+    GivenUp(String),
 }
 
 keywords!(

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::text;
+use super::{AlertError, text};
 use crate::domain::{Keyword as _, TenantId, Timestamp, Usd, keywords};
 
 keywords!(
@@ -107,6 +107,14 @@ impl Notice {
     /// The payload of a webhook.
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default() // never fails: plain fields
+    }
+
+    /// Reads what [`Notice::json`] wrote.
+    ///
+    /// # Errors
+    /// When it is no notice, or one of a newer program that this one does not know.
+    pub fn of_json(json: &str) -> Result<Self, AlertError> {
+        serde_json::from_str(json).map_err(AlertError::Stored)
     }
 
     /// A notice that nobody needs to act upon.

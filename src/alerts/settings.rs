@@ -11,9 +11,9 @@ use crate::telemetry::CollectorUrl;
 /// The settings of alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The outlets of what is about no budget, and of budgets that name none.
+    /// The outlets of what is about no budget. A budget that names none is left to Prometheus.
     pub default_outlets: Vec<String>,
-    /// The delivery log; without it, `alerts.sqlite3` in the ledger's directory.
+    /// The file of the delivery log; without it the log is where the ledger is.
     pub file: Option<PathBuf>,
     /// Limit of one attempt.
     pub timeout: Duration,

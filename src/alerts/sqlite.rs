@@ -56,26 +56,6 @@ impl SqliteLog {
         connection.busy_timeout(BUSY_MAX).map_err(&opening)?;
         Ok(Self { connection })
     }
-
-    /// The newest lines, newest first.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub fn lines(&self, most: usize) -> Result<Vec<Line>, AlertError> {
-        let reading = AlertError::sqlite("read the delivery log");
-        let sql = "SELECT notice, outlet, attempts, claimed_at, next_try_at, delivered_at, \
-                   failed_at, last_error FROM deliveries ORDER BY claimed_at DESC, id, outlet \
-                   LIMIT ?1";
-        let mut select = self.connection.prepare(sql).map_err(&reading)?;
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let mut rows = select.query([most]).map_err(&reading)?;
-        let mut lines = Vec::new();
-        while let Some(row) = rows.next().map_err(&reading)? {
-            let notice: String = row.get(0).map_err(&reading)?;
-            lines.push(line(row, notice_of(&notice)?).map_err(&reading)?);
-        }
-        Ok(lines)
-    }
 }
 
 impl DeliveryLog for SqliteLog {
@@ -116,7 +96,7 @@ impl DeliveryLog for SqliteLog {
         while let Some(row) = rows.next().map_err(&taking)? {
             let notice: String = row.get(0).map_err(&taking)?;
             due.push(Delivery {
-                notice: notice_of(&notice)?,
+                notice: Notice::of_json(&notice)?,
                 outlet: row.get(1).map_err(&taking)?,
                 attempts: row.get(2).map_err(&taking)?,
                 claimed_at: Timestamp::from_unix_ms(row.get(3).map_err(&taking)?),
@@ -125,19 +105,26 @@ impl DeliveryLog for SqliteLog {
         Ok(due)
     }
 
-    fn settle(&mut self, delivery: &Delivery, outcome: &Outcome) -> Result<(), AlertError> {
-        // What was delivered meanwhile, after a hold that was too short, stays so.
-        let sql = "UPDATE deliveries SET next_try_at = ?3, delivered_at = ?4, failed_at = ?5,
-                   last_error = ?6 WHERE id = ?1 AND outlet = ?2 AND delivered_at IS NULL";
-        let (next, delivered, failed, error) = match outcome {
-            Outcome::Delivered(at) => (None, Some(at), None, None),
-            Outcome::Again(at, why) => (Some(at), None, None, Some(why)),
-            Outcome::GivenUp(at, why) => (None, None, Some(at), Some(why)),
-        };
-        let ms = |at: Option<&Timestamp>| at.map(|at| at.unix_ms());
+    fn settle(
+        &mut self,
+        delivery: &Delivery,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Result<(), AlertError> {
         let (id, outlet) = (&delivery.notice.id, &delivery.outlet);
-        let values = (id, outlet, ms(next), ms(delivered), ms(failed), error);
-        let written = self.connection.execute(sql, values);
+        let (attempt, now_ms) = (delivery.attempts, now.unix_ms());
+        let written = match outcome {
+            Outcome::Delivered => self.connection.execute(DELIVERED, (id, outlet, now_ms)),
+            Outcome::Again(pause, why) => {
+                let next = later(now, *pause).unix_ms();
+                let values = (id, outlet, attempt, next, why);
+                self.connection.execute(AGAIN, values)
+            }
+            Outcome::GivenUp(why) => {
+                let values = (id, outlet, attempt, now_ms, why);
+                self.connection.execute(GIVEN_UP, values)
+            }
+        };
         written.map_err(AlertError::sqlite("note how an attempt ended"))?;
         Ok(())
     }
@@ -156,15 +143,49 @@ impl DeliveryLog for SqliteLog {
         deleted.map_err(AlertError::sqlite("forget old deliveries"))?;
         Ok(())
     }
+
+    fn lines(&self, most: usize) -> Result<Vec<Line>, AlertError> {
+        let reading = AlertError::sqlite("read the delivery log");
+        let sql = "SELECT notice, outlet, attempts, claimed_at, next_try_at, delivered_at, \
+                   failed_at, last_error FROM deliveries ORDER BY claimed_at DESC, id, outlet \
+                   LIMIT ?1";
+        let mut select = self.connection.prepare(sql).map_err(&reading)?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut rows = select.query([most]).map_err(&reading)?;
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next().map_err(&reading)? {
+            let notice: String = row.get(0).map_err(&reading)?;
+            lines.push(line(row, Notice::of_json(&notice)?).map_err(&reading)?);
+        }
+        Ok(lines)
+    }
+
+    fn write_down(&mut self, line: &Line) -> Result<(), AlertError> {
+        let ended = |standing| line.ended_at.filter(|_| line.standing == standing);
+        let ms = |at: Option<Timestamp>| at.map(Timestamp::unix_ms);
+        let notice = &line.notice;
+        let values = (
+            &notice.id,
+            &line.outlet,
+            notice.kind.name(),
+            notice.json(),
+            notice.ends.unix_ms(),
+            line.claimed_at.unix_ms(),
+            line.attempts,
+            ms(line.next_try_at),
+            ms(ended(Standing::Delivered)),
+            ms(ended(Standing::Failed)),
+            &line.last_error,
+        );
+        let written = self.connection.execute(WRITE_DOWN, values);
+        written.map_err(AlertError::sqlite("write down a delivery"))?;
+        Ok(())
+    }
 }
 
 fn later(than: Timestamp, by: Duration) -> Timestamp {
     let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_unix_ms(than.unix_ms().saturating_add(by))
-}
-
-fn notice_of(json: &str) -> Result<Notice, AlertError> {
-    serde_json::from_str(json).map_err(AlertError::Stored)
 }
 
 fn line(row: &Row<'_>, notice: Notice) -> Result<Line, rusqlite::Error> {
@@ -235,105 +256,32 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (next_try_at) WHERE next_try_at IS NOT NULL;
 ";
 
+const DELIVERED: &str = "
+UPDATE deliveries SET next_try_at = NULL, delivered_at = ?3, failed_at = NULL, last_error = NULL
+WHERE id = ?1 AND outlet = ?2 AND delivered_at IS NULL";
+
+const AGAIN: &str = "
+UPDATE deliveries SET next_try_at = ?4, last_error = ?5
+WHERE id = ?1 AND outlet = ?2 AND attempts = ?3 AND next_try_at IS NOT NULL";
+
+const GIVEN_UP: &str = "
+UPDATE deliveries SET next_try_at = NULL, failed_at = ?4, last_error = ?5
+WHERE id = ?1 AND outlet = ?2 AND attempts = ?3 AND next_try_at IS NOT NULL";
+
+const WRITE_DOWN: &str = "
+INSERT INTO deliveries (id, outlet, kind, notice, ends, claimed_at, attempts, next_try_at,
+    delivered_at, failed_at, last_error)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+ON CONFLICT DO UPDATE
+SET next_try_at = NULL, delivered_at = excluded.delivered_at, failed_at = NULL, last_error = NULL
+WHERE deliveries.delivered_at IS NULL AND excluded.delivered_at IS NOT NULL";
+
 /// Longer than anybody holds the file; what waits here is no call.
 const BUSY_MAX: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alerts::Signal;
-
-    const HOLD: Duration = Duration::from_secs(15);
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_unix_ms(seconds * 1000)
-    }
-
-    fn notice() -> Notice {
-        let trouble = Signal::Trouble {
-            store: "ledger",
-            mode: "full",
-        };
-        trouble.notice(at(0))
-    }
-
-    #[test]
-    fn the_first_claim_counts_and_a_restart_does_not_change_that() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = SqliteLog::file_in(directory.path());
-        let open = || SqliteLog::open(&file).unwrap();
-        let (mut one, mut other) = (open(), open());
-        assert!(one.claim(&notice(), "ops", at(0)).unwrap());
-        assert!(!other.claim(&notice(), "ops", at(0)).unwrap());
-        assert!(other.claim(&notice(), "finance", at(0)).unwrap());
-        drop((one, other));
-        assert!(!open().claim(&notice(), "ops", at(1)).unwrap());
-        assert_eq!(open().pending().unwrap(), 2);
-    }
-
-    #[test]
-    fn what_one_process_holds_another_does_not_take_until_the_hold_is_over() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = SqliteLog::file_in(directory.path());
-        let open = || SqliteLog::open(&file).unwrap();
-        let (mut one, mut other) = (open(), open());
-        one.claim(&notice(), "ops", at(0)).unwrap();
-        let taken = one.take_due(8, HOLD, at(0)).unwrap();
-        assert_eq!(taken.len(), 1);
-        assert_eq!(taken[0].notice, notice());
-        assert_eq!(other.take_due(8, HOLD, at(14)).unwrap(), []);
-        // The first one died.
-        let again = other.take_due(8, HOLD, at(15)).unwrap();
-        assert_eq!((again[0].attempts, &again[0].notice.id), (2, &notice().id));
-        other
-            .settle(&again[0], &Outcome::Delivered(at(16)))
-            .unwrap();
-        // It had not, and says so late: what was delivered stays delivered.
-        let late = Outcome::Again(at(17), "no answer in time".to_owned());
-        one.settle(&taken[0], &late).unwrap();
-        assert_eq!(one.take_due(8, HOLD, at(1000)).unwrap(), []);
-        assert_eq!(one.lines(9).unwrap()[0].standing, Standing::Delivered);
-    }
-
-    #[test]
-    fn a_failure_is_tried_when_it_is_due_and_stays_visible_when_given_up() {
-        let mut log = SqliteLog::in_memory().unwrap();
-        log.claim(&notice(), "ops", at(0)).unwrap();
-        let taken = log.take_due(8, HOLD, at(0)).unwrap();
-        let again = Outcome::Again(at(5), "503".to_owned());
-        log.settle(&taken[0], &again).unwrap();
-        assert_eq!(log.take_due(8, HOLD, at(4)).unwrap(), []);
-        let taken = log.take_due(8, HOLD, at(5)).unwrap();
-        let given_up = Outcome::GivenUp(at(6), "404".to_owned());
-        log.settle(&taken[0], &given_up).unwrap();
-        assert_eq!(log.take_due(8, HOLD, at(1000)).unwrap(), []);
-        assert_eq!(log.pending().unwrap(), 0);
-        let lines = log.lines(9).unwrap();
-        assert_eq!(lines.len(), 1);
-        assert_eq!(
-            (lines[0].standing, lines[0].attempts),
-            (Standing::Failed, 2)
-        );
-        assert_eq!(lines[0].last_error.as_deref(), Some("404"));
-        assert_eq!(lines[0].ended_at, Some(at(6)));
-    }
-
-    #[test]
-    fn what_is_done_is_forgotten_after_its_period_and_what_is_not_is_kept() {
-        let mut log = SqliteLog::in_memory().unwrap();
-        for outlet in ["ops", "finance"] {
-            log.claim(&notice(), outlet, at(0)).unwrap();
-        }
-        let taken = log.take_due(1, HOLD, at(0)).unwrap();
-        log.settle(&taken[0], &Outcome::Delivered(at(1))).unwrap();
-        // The notice is of the first hour.
-        log.prune(at(3600)).unwrap();
-        assert_eq!(log.lines(9).unwrap().len(), 2);
-        log.prune(at(3601)).unwrap();
-        let left = log.lines(9).unwrap();
-        assert_eq!(left.len(), 1);
-        assert_eq!(left[0].standing, Standing::Pending);
-    }
 
     #[test]
     fn a_log_of_a_newer_program_is_refused() {

@@ -54,6 +54,10 @@ impl Drop for LeasesThread {
 fn keep(mut leases: Leases, gates: &Weak<Gates>, metrics: &Metrics, stop: &Receiver<()>) {
     let mut is_doubled = false;
     loop {
+        if let Err(error) = leases.fold_sums() {
+            metrics.ledger_failed("fold");
+            tracing::warn!(event = "fold_failed", %error, "reports have more rows to read");
+        }
         match beat(&mut leases, gates) {
             Ok(Beat::Renewed) => is_doubled = false,
             Ok(Beat::Returned) => tracing::warn!(

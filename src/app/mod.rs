@@ -25,7 +25,7 @@ mod takers;
 mod tls;
 mod worker;
 
-pub use alerts::{TestedOutlet, test_alert};
+pub use alerts::{LogPlace, TestedOutlet, test_alert};
 pub use follow::Load;
 pub use keyring::{client_url, master_keys, open_registry};
 pub use server::Server;

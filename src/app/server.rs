@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::{Limits, accept};
-use super::alerts::{Alerts, AlertsThread, SignalSource, Standings};
+use super::alerts::{Alerts, AlertsThread, LogPlace, SignalSource, Standings};
 use super::books::Books;
 use super::callers::{CallersThread, Known};
 use super::door::Door;
@@ -346,7 +346,7 @@ fn start_watchers(
     let alerts = AlertsThread::start(Alerts {
         settings: settings.alerts.clone(),
         upstream: settings.upstream.clone(),
-        ledger_directory: settings.ledger.directory.clone(),
+        log: LogPlace::of(&settings.alerts, &settings.ledger),
         standings,
         signals: Box::new(move |settings| signals.signals(settings)),
         credentials: gates.credentials.clone(),

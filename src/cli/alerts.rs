@@ -7,7 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::output::{Table, printing};
-use crate::alerts::{Line, Notice, SqliteLog, Standing};
+use super::serve;
+use crate::alerts::{Line, Notice, Standing};
+use crate::app::LogPlace;
 use crate::domain::{Keyword as _, Timestamp};
 use crate::ledger::Settings;
 use crate::report::csv_line;
@@ -29,7 +31,8 @@ enum AlertsCommand {
 /// The server may be running.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  bedrock-meter alerts log --failed --format json")]
+  bedrock-meter alerts log --failed --format json
+  bedrock-meter alerts log --config bedrock-meter.toml")]
 struct LogArgs {
     /// Only what an outlet did not take for as long as it was tried
     #[arg(long)]
@@ -46,6 +49,9 @@ struct LogArgs {
     /// The file of the delivery log, where it is not in that directory
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// The configuration that says where the log is: the way to one in PostgreSQL
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ledger", "file"])]
+    config: Option<PathBuf>,
 }
 
 /// How the log is printed.
@@ -66,14 +72,11 @@ enum LogFormat {
 /// When there is no log, or it cannot be read.
 pub(super) fn run(args: &AlertsArgs) -> anyhow::Result<ExitCode> {
     let AlertsCommand::Log(args) = &args.command;
-    let file = args.file.clone();
-    let file = file.unwrap_or_else(|| SqliteLog::file_in(&args.ledger));
-    anyhow::ensure!(
-        file.exists(),
-        "there is no delivery log {}: nobody was told of anything, or name it with --ledger or --file",
-        file.display()
-    );
-    let mut lines = SqliteLog::open_to_read(&file)?.lines(args.most)?;
+    let place = match place(args) {
+        Ok(place) => place,
+        Err(bad_configuration) => return Ok(bad_configuration),
+    };
+    let mut lines = place.open_to_read()?.lines(args.most)?;
     lines.retain(|line| !args.failed || line.standing == Standing::Failed);
     printing(|out| {
         match args.format {
@@ -91,6 +94,19 @@ pub(super) fn run(args: &AlertsArgs) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Where the log is.
+///
+/// # Errors
+/// With the exit code of a configuration that cannot be read; why was said.
+fn place(args: &LogArgs) -> Result<LogPlace, ExitCode> {
+    if let Some(config) = &args.config {
+        let settings = serve::settings(Some(config))?;
+        return Ok(LogPlace::of(&settings.alerts, &settings.ledger));
+    }
+    let file = args.file.clone().map(LogPlace::File);
+    Ok(file.unwrap_or_else(|| LogPlace::in_directory(&args.ledger)))
 }
 
 fn table(lines: &[Line]) -> Table {

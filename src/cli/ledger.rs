@@ -1,15 +1,15 @@
 //! `bedrock-meter ledger`: copies of the file and whether it is sound; tables and roles on a server.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::{printing, redraw, say};
 use super::serve;
 use crate::domain::{Clock as _, SystemClock};
-use crate::ledger::{self, Copied, ROLES_SQL, Settings, Verified};
+use crate::ledger::{self, Copied, ROLES_SQL, Settings, StoreKind, Verified};
 
 /// Copies of the ledger file, whether it is sound, and its schema; tables and roles in PostgreSQL
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ enum LedgerCommand {
     Backup(BackupArgs),
     Restore(RestoreArgs),
     Verify(VerifyArgs),
-    SqlSchema,
+    SqlSchema(SchemaArgs),
     Migrate(MigrateArgs),
     /// Prints the SQL that makes the roles of a shared ledger
     #[command(after_help = "Example: bedrock-meter ledger roles-sql | psql -d meter")]
@@ -70,6 +70,28 @@ struct VerifyArgs {
     /// The directory of the ledger
     #[arg(long, value_name = "DIR", default_value_os_t = Settings::default().directory)]
     ledger: PathBuf,
+    /// The configuration that says where the ledger is, in place of --ledger
+    #[arg(long, value_name = "FILE", conflicts_with = "ledger")]
+    config: Option<PathBuf>,
+}
+
+/// Prints the tables as SQL, for people
+#[derive(Debug, Args)]
+#[command(after_help = "Example: bedrock-meter ledger sql-schema --store postgres")]
+struct SchemaArgs {
+    /// Of which store
+    #[arg(long, value_enum, default_value_t)]
+    store: SchemaStore,
+}
+
+/// Whose tables are printed.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum SchemaStore {
+    /// The file
+    #[default]
+    Sqlite,
+    /// The server that replicas share
+    Postgres,
 }
 
 /// Brings the tables of a shared ledger to what this program needs, and grants its roles theirs
@@ -96,7 +118,7 @@ pub(super) fn run(args: &LedgerArgs) -> anyhow::Result<ExitCode> {
         LedgerCommand::Backup(args) => backup(args),
         LedgerCommand::Restore(args) => restore(args),
         LedgerCommand::Verify(args) => verify(args),
-        LedgerCommand::SqlSchema => schema(),
+        LedgerCommand::SqlSchema(args) => schema(args.store),
         LedgerCommand::Migrate(args) => migrate(args),
         LedgerCommand::RolesSql => print(ROLES_SQL.trim_end()),
     }
@@ -138,10 +160,16 @@ fn restore(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings::in_directory(&args.ledger);
+    let settings = match &args.config {
+        None => Settings::in_directory(&args.ledger),
+        Some(config) => match serve::settings(Some(config)) {
+            Ok(settings) => settings.ledger,
+            Err(bad_configuration) => return Ok(bad_configuration),
+        },
+    };
     let mut bar = Bar::of("verified");
     let verified = ledger::verify(&settings, &mut |done, all| bar.draw(done, all))?;
-    let text = findings(&verified, &args.ledger);
+    let text = findings(&verified, &settings);
     printing(|out| {
         out.write_all(text.as_bytes())?;
         Ok(if verified.is_sound() {
@@ -152,11 +180,15 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn schema() -> anyhow::Result<ExitCode> {
-    print(ledger::sql_schema()?.trim_end())
+fn schema(of: SchemaStore) -> anyhow::Result<ExitCode> {
+    let sql = match of {
+        SchemaStore::Sqlite => ledger::sql_schema()?,
+        SchemaStore::Postgres => ledger::postgres_schema(),
+    };
+    print(sql.trim_end())
 }
 
-fn findings(verified: &Verified, directory: &Path) -> String {
+fn findings(verified: &Verified, settings: &Settings) -> String {
     let Verified {
         entries,
         damage,
@@ -165,11 +197,15 @@ fn findings(verified: &Verified, directory: &Path) -> String {
         spill_bytes,
         damaged_segments,
     } = verified;
+    let whole = match settings.store {
+        StoreKind::Sqlite => format!("file: whole, {entries} entries"),
+        StoreKind::Postgres => format!("server: {entries} entries"),
+    };
     let sums = wrong_hours.saturating_add(*wrong_days);
     let lines = [
         line(
             damage.is_none(),
-            &format!("file: whole, {entries} entries"),
+            &whole,
             &format!(
                 "file: damaged ({}); restore a backup",
                 damage.as_deref().unwrap_or_default()
@@ -192,7 +228,7 @@ fn findings(verified: &Verified, directory: &Path) -> String {
             "segments: none was put aside",
             &format!(
                 "segments: {damaged_segments} could not be read whole (*.damaged in {})",
-                directory.display()
+                settings.directory.display()
             ),
         ),
     ];
@@ -266,7 +302,7 @@ mod tests {
             entries: 7,
             ..Verified::default()
         };
-        let said = findings(&sound, Path::new("data"));
+        let said = findings(&sound, &Settings::in_directory("data"));
         assert_eq!(
             said.lines().filter(|line| line.starts_with("ok ")).count(),
             4
@@ -278,7 +314,7 @@ mod tests {
             damaged_segments: 1,
             ..sound
         };
-        let said = findings(&wrong, Path::new("data"));
+        let said = findings(&wrong, &Settings::in_directory("data"));
         for words in [
             "row 3 missing",
             "restore a backup",

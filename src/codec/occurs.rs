@@ -8,7 +8,7 @@ pub fn occurs(pieces: &[Bytes], finder: &Finder<'_>) -> bool {
     let overlap = finder.needle().len().saturating_sub(1);
     // The end of what was searched so far, in which the needle may have begun.
     let mut tail: Vec<u8> = Vec::new();
-    for piece in pieces {
+    for (number, piece) in pieces.iter().enumerate() {
         if finder.find(piece).is_some() {
             return true;
         }
@@ -18,7 +18,9 @@ pub fn occurs(pieces: &[Bytes], finder: &Finder<'_>) -> bool {
                 return true;
             }
         }
-        keep_tail(&mut tail, piece, overlap);
+        if number.saturating_add(1) < pieces.len() {
+            keep_tail(&mut tail, piece, overlap);
+        }
     }
     false
 }

@@ -422,11 +422,12 @@ fn shared_ledger(settings: &Settings) -> Vec<Problem> {
     let problem = problem.map(|PostgresProblem { key, why, mend }| {
         Problem::new(&format!("ledger.postgres.{key}"), why, mend)
     });
-    let forgets = one(ledger.keep_entries != KeepEntries::Forever, || {
+    let deletes = ledger.keep_entries != KeepEntries::Forever;
+    let forgets = one(deletes && ledger.keep_until_backup, || {
         Problem::new(
-            "ledger.keep_entries",
-            "on PostgreSQL nothing is deleted by this program",
-            "remove it; to forget a month, detach its partition (docs/replicas.md)",
+            "ledger.keep_until_backup",
+            "on PostgreSQL nobody here knows which entries a backup has",
+            "see to backups of the server and set it to false, or remove ledger.keep_entries",
         )
     });
     problem.into_iter().chain(forgets).collect()

@@ -538,6 +538,14 @@ fn keys_that_belong_together_are_judged_together() {
         "listener.proxy_protocol",
         "trusted_proxies",
     );
+    let forgets = "[ledger]\nstore = \"postgres\"\nkeep_entries = \"400d\"";
+    let server = "[ledger.postgres]\nurl = \"postgres://meter@db/meter\"";
+    check(
+        &format!("{forgets}\n{server}"),
+        "ledger.keep_until_backup",
+        "backups of the server",
+    );
+    settings(&format!("{forgets}\nkeep_until_backup = false\n{server}"));
     check(
         "[listener]\ngathered_bytes_max = 1000",
         "listener.gathered_bytes_max",

@@ -1,7 +1,7 @@
 //! Can the PostgreSQL that replicas share be written: way, password, tables, rights?
 
 use super::finding::Finding;
-use crate::ledger::{Settings, SharedCondition, StoreKind, Tables, inspect_shared};
+use crate::ledger::{KeepEntries, Settings, SharedCondition, StoreKind, Tables, inspect_shared};
 
 const CHECK: &str = "postgres";
 
@@ -13,13 +13,13 @@ pub(super) async fn check(settings: &Settings) -> Option<Finding> {
     let server = settings.postgres.clone();
     let asked = tokio::task::spawn_blocking(move || inspect_shared(&server)).await;
     Some(match asked {
-        Ok(Ok(condition)) => judged(&condition),
+        Ok(Ok(condition)) => judged(&condition, settings.keep_entries),
         Ok(Err(error)) => Finding::failed(CHECK, error.to_string(), MEND),
         Err(error) => Finding::failed(CHECK, error.to_string(), MEND),
     })
 }
 
-fn judged(condition: &SharedCondition) -> Finding {
+fn judged(condition: &SharedCondition, keep: KeepEntries) -> Finding {
     let server = format!("PostgreSQL {}", condition.server);
     match condition.tables {
         Tables::Older => Finding::warning(
@@ -37,6 +37,11 @@ fn judged(condition: &SharedCondition) -> Finding {
             format!("{server}: this role may not write the ledger"),
             "use the role meter_writer, and run `bedrock-meter ledger migrate` once more as the owner",
         ),
+        Tables::Fit if keep != KeepEntries::Forever && !condition.may_forget => Finding::warning(
+            CHECK,
+            format!("{server}: this role may not delete old entries, as ledger.keep_entries says"),
+            "run `bedrock-meter ledger migrate` as the owner with the same ledger.keep_entries",
+        ),
         Tables::Fit => {
             let replicas = condition.replicas;
             Finding::ok(
@@ -49,3 +54,30 @@ fn judged(condition: &SharedCondition) -> Finding {
 
 const MEND: &str = "look at ledger.postgres: url, sslmode, ca_file; and whether the network lets this \
                     process through";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+
+    #[test]
+    fn a_role_that_may_not_delete_what_is_due_is_a_warning() {
+        let check = |keep, may_forget, expected| {
+            let condition = SharedCondition {
+                server: "15".to_owned(),
+                tables: Tables::Fit,
+                may_serve: true,
+                may_forget,
+                replicas: 2,
+            };
+            assert_eq!(
+                judged(&condition, keep).state,
+                expected,
+                "{keep} {may_forget}"
+            );
+        };
+        check(KeepEntries::Forever, false, State::Ok);
+        check(KeepEntries::Days(400), true, State::Ok);
+        check(KeepEntries::Days(400), false, State::Warning);
+    }
+}

@@ -62,10 +62,11 @@ mod tests {
         settings.store = StoreKind::Postgres;
         note(&settings).unwrap();
         let quiet = &mut |_done, _all| {};
+        let directory_alone = Settings::in_directory(directory.path());
         let said = [
             back_up(&settings, &copy, now, quiet).unwrap_err(),
             restore(&settings, &copy, true, now, quiet).unwrap_err(),
-            verify(&settings, quiet).unwrap_err(),
+            verify(&directory_alone, quiet).unwrap_err(),
         ];
         for error in said {
             assert!(matches!(error, LedgerError::InPostgres { .. }), "{error}");

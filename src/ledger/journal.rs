@@ -104,7 +104,6 @@ impl Journal {
                 break;
             }
         }
-        self.show();
     }
 
     /// Whether [`Self::advance`] has anything to do.
@@ -294,6 +293,8 @@ impl Journal {
         if let Err(error) = self.spill.done(unreadable > 0) {
             self.try_later("spill", &error);
         }
+        // Whoever took the answer: an append may, and then nothing waits to be advanced.
+        self.show();
         if self.spill.is_empty() {
             tracing::info!(event = "spill_empty", "the store takes entries again");
         }

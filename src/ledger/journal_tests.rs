@@ -115,6 +115,30 @@ fn while_the_file_is_locked_entries_wait_in_the_spill_and_come_back_in_order_onc
     assert!(Ledger::open(&running.settings).is_ok());
 }
 
+#[test]
+fn an_append_that_finds_the_spill_brought_in_shows_it_empty() {
+    let home = tempfile::tempdir().unwrap();
+    let mut running = start(Settings::in_directory(home.path()));
+    let other = lock(&running.settings);
+    running.journal.append(&batch(0)).unwrap();
+    assert_eq!(running.state.entries(), 1);
+    other.execute_batch("COMMIT").unwrap();
+    drop(other);
+    let mut appended = 1;
+    while running.journal.is_behind() {
+        running.journal.advance(Duration::ZERO);
+        // The store answers between the two, so that the append takes the answer.
+        std::thread::sleep(Duration::from_millis(20));
+        running.journal.append(&batch(appended)).unwrap();
+        appended += 1;
+    }
+    assert_eq!((running.state.entries(), running.state.bytes()), (0, 0));
+    assert_eq!(
+        i64::try_from(rows(&running.settings).len()).unwrap(),
+        appended
+    );
+}
+
 /// A statement on another connection to the server of the ledger, which stays open.
 fn on_the_server(settings: &Settings, sql: &str) -> LedgerReader {
     let other = LedgerReader::of(settings).unwrap();

@@ -20,11 +20,13 @@ mod cursor;
 mod database;
 mod elsewhere;
 mod error;
+mod frame;
 mod inspect;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
 mod mirror;
+mod model_names;
 mod models_seen;
 mod movers;
 mod open_calls;
@@ -56,7 +58,7 @@ mod store;
 mod store_thread;
 mod stored_call;
 #[cfg(test)]
-mod test_stores;
+pub(crate) mod test_stores;
 mod totals;
 mod verify;
 mod waste;
@@ -76,8 +78,8 @@ pub use open_record::OpenCall;
 pub use past::PastCall;
 pub use period::{Period, Span};
 pub use postgres::{
-    Beat, Leases, PostgresProblem, PostgresSettings, ROLES_SQL, SharedCondition, SslMode, Tables,
-    inspect_shared, migrate,
+    Beat, Leases, PostgresProblem, PostgresSettings, ROLES_SQL, SharedCondition, SharedDeliveries,
+    SharedDelivery, SslMode, Tables, inspect_shared, migrate, postgres_schema,
 };
 pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};

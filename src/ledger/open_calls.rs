@@ -317,7 +317,7 @@ mod tests {
             }
         });
         let scan = scan(&fs::read(&files(directory.path())[0]).unwrap());
-        assert_eq!((scan.calls.len(), scan.unreadable), (1600, 0));
+        assert_eq!((scan.records.len(), scan.unreadable), (1600, 0));
     }
 
     #[test]
@@ -361,7 +361,7 @@ mod tests {
         log.sync().unwrap();
         let scans = files(directory.path());
         let scans = scans.iter().map(|path| scan(&fs::read(path).unwrap()));
-        assert_eq!(scans.map(|scan| scan.calls.len()).sum::<usize>(), 400);
+        assert_eq!(scans.map(|scan| scan.records.len()).sum::<usize>(), 400);
     }
 
     #[test]
@@ -373,7 +373,7 @@ mod tests {
         let call = open_call(true);
         let ticket = log.append(&call).unwrap();
         let scan = scan(&fs::read(&files(directory.path())[0]).unwrap());
-        assert_eq!(scan.calls, [call]);
+        assert_eq!(scan.records, [call]);
         ticket.close();
     }
 }

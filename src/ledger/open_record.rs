@@ -1,14 +1,9 @@
 //! The record of an open call: what must be known to settle it if this process dies.
 //!
-//! Little-endian, explicit, versioned. `docs/ledger.md` has the same table for people.
+//! Little-endian, explicit, versioned, in a frame (`frame.rs`) with the magic `BMoc` and at most
+//! 1 MiB. `docs/ledger.md` has the same table for people.
 //!
 //! ```text
-//! offset  size  field
-//! 0       4     magic "BMoc": where a reader looks for the next record after a damaged one
-//! 4       4     n, the length of the body in bytes (at most 1 MiB)
-//! 8       n     body, below
-//! 8+n     4     CRC-32 (IEEE) of the length and the body
-//!
 //! body, version 2 (version 1 ends before the last three fields, and is still read)
 //! 0       1     version = 2
 //! 1       16    call id
@@ -26,9 +21,10 @@
 
 use std::sync::Arc;
 
+use super::frame::{Frame, Scan};
+use super::model_names::{capacity_name, capacity_of, geography_of};
 use crate::domain::{
-    ApplicationId, CallId, Capacity, Geography, ModelRef, Operation, Region, ServiceTier, TenantId,
-    Timestamp, Usd,
+    ApplicationId, CallId, ModelRef, Operation, Region, ServiceTier, TenantId, Timestamp, Usd,
 };
 
 /// A call that was admitted and has no entry yet.
@@ -72,17 +68,7 @@ impl OpenCall {
     /// The whole record, ready for one write.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut record = Vec::with_capacity(512);
-        record.extend_from_slice(MAGIC);
-        record.extend_from_slice(&[0; 4]);
-        self.encode_body(&mut record);
-        let length = record.len().saturating_sub(HEAD_BYTES);
-        let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-        for (place, byte) in record.iter_mut().skip(MAGIC.len()).zip(length) {
-            *place = byte;
-        }
-        let checked = record.get(MAGIC.len()..).unwrap_or_default();
-        let checksum = crc32fast::hash(checked);
-        record.extend_from_slice(&checksum.to_le_bytes());
+        FRAME.put(&mut record, |out| self.encode_body(out));
         record
     }
 
@@ -155,53 +141,10 @@ impl OpenCall {
     }
 }
 
-/// Reads the records of a segment, whatever happened to it.
-///
-/// A record that is cut short, damaged or of another version is counted, and the search goes on
-/// at the next magic: records after a torn write in the middle of a segment are found again.
-pub(super) fn scan(mut bytes: &[u8]) -> Scan {
-    let mut scan = Scan::default();
-    while !bytes.is_empty() {
-        let (found, used) = match record_body(bytes) {
-            Some(body) => (OpenCall::decode_body(body), body.len() + FRAME_BYTES),
-            None => (None, next_magic(bytes)),
-        };
-        match found {
-            Some(call) => scan.calls.push(call),
-            None => scan.unreadable += 1,
-        }
-        bytes = bytes.get(used..).unwrap_or_default();
-    }
-    scan
-}
-
-/// What a segment holds.
-#[derive(Debug, Default)]
-pub(super) struct Scan {
-    /// The calls, in the order they were opened.
-    pub(super) calls: Vec<OpenCall>,
-    /// Stretches of bytes that are no record.
-    pub(super) unreadable: u64,
-}
-
-/// The body of the record at the start of these bytes, if it is whole and its checksum holds.
-fn record_body(bytes: &[u8]) -> Option<&[u8]> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (length, after) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    if length > BODY_BYTES_MAX {
-        return None;
-    }
-    let body = after.get(..length)?;
-    let checksum = after.get(length..)?.first_chunk::<4>()?;
-    let checked = rest.get(..length.checked_add(4)?)?;
-    (crc32fast::hash(checked) == u32::from_le_bytes(*checksum)).then_some(body)
-}
-
-/// How many bytes to skip to the next magic after the first byte, or all of them.
-fn next_magic(bytes: &[u8]) -> usize {
-    let rest = bytes.get(1..).unwrap_or_default();
-    memchr::memmem::find(rest, MAGIC).map_or(bytes.len(), |at| at + 1)
+/// Reads the records of a segment, whatever happened to it: the calls in the order they were
+/// opened.
+pub(super) fn scan(bytes: &[u8]) -> Scan<OpenCall> {
+    FRAME.scan(bytes, OpenCall::decode_body)
 }
 
 /// Absent, or at most 65,534 bytes: what is longer is cut at a character.
@@ -263,51 +206,22 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn geography_of(name: &str) -> Geography {
-    match name {
-        "in-region" => Geography::InRegion,
-        "global" => Geography::Global,
-        prefix => Geography::Profile(prefix.into()),
-    }
-}
-
-const fn capacity_name(capacity: Capacity) -> &'static str {
-    match capacity {
-        Capacity::OnDemand => "on_demand",
-        Capacity::Provisioned => "provisioned",
-        Capacity::CustomOnDemand => "custom_on_demand",
-        Capacity::Imported => "imported",
-        Capacity::Marketplace => "marketplace",
-    }
-}
-
-fn capacity_of(name: &str) -> Option<Capacity> {
-    let all = [
-        Capacity::OnDemand,
-        Capacity::Provisioned,
-        Capacity::CustomOnDemand,
-        Capacity::Imported,
-        Capacity::Marketplace,
-    ];
-    all.into_iter()
-        .find(|capacity| capacity_name(*capacity) == name)
-}
-
-const MAGIC: &[u8; 4] = b"BMoc";
 const VERSION: u8 = 2;
 const NOTHING_HELD: i64 = -1;
-const HEAD_BYTES: usize = 8;
-const FRAME_BYTES: usize = 12;
 const ABSENT: u16 = u16::MAX;
 
-/// Fourteen texts of at most 64 KiB and 43 bytes: no true record is longer.
-const BODY_BYTES_MAX: usize = 1 << 20;
+const FRAME: Frame = Frame {
+    magic: *b"BMoc",
+    // Fourteen texts of at most 64 KiB and 51 bytes.
+    body_bytes_max: 1 << 20,
+};
 
 #[cfg(test)]
 pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::{Capacity, Geography};
 
     /// A call with every field said, or as few as possible.
     pub(in crate::ledger) fn open_call(full: bool) -> OpenCall {
@@ -341,7 +255,7 @@ pub(super) mod tests {
     fn what_is_written_is_read_back() {
         for call in [open_call(true), open_call(false)] {
             let scan = scan(&call.encode());
-            assert_eq!((scan.calls, scan.unreadable), (vec![call], 0));
+            assert_eq!((scan.records, scan.unreadable), (vec![call], 0));
         }
     }
 
@@ -373,7 +287,7 @@ pub(super) mod tests {
         let checksum = crc32fast::hash(&record[4..]).to_le_bytes();
         record.extend(checksum);
         let scan = scan(&record);
-        assert_eq!((scan.calls, scan.unreadable), (vec![call], 0));
+        assert_eq!((scan.records, scan.unreadable), (vec![call], 0));
     }
 
     #[test]
@@ -381,7 +295,7 @@ pub(super) mod tests {
         let mut call = open_call(false);
         call.user = Some("ä".repeat(40_000).into());
         let scan = scan(&call.encode());
-        let user = scan.calls[0].user.as_deref().unwrap();
+        let user = scan.records[0].user.as_deref().unwrap();
         assert_eq!(user.len(), 65_534);
     }
 
@@ -395,7 +309,7 @@ pub(super) mod tests {
         let next = open_call(true);
         record.extend(next.encode());
         let scan = scan(&record);
-        assert_eq!((scan.calls, scan.unreadable), (vec![next], 1));
+        assert_eq!((scan.records, scan.unreadable), (vec![next], 1));
     }
 
     proptest! {
@@ -411,7 +325,7 @@ pub(super) mod tests {
             });
             let whole = ends.filter(|end| *end <= cut).count();
             let scan = scan(&bytes[..cut]);
-            prop_assert_eq!(&scan.calls[..], &calls[..whole]);
+            prop_assert_eq!(&scan.records[..], &calls[..whole]);
         }
 
         #[test]
@@ -422,13 +336,13 @@ pub(super) mod tests {
             let at = at.index(middle.len());
             middle[at] ^= flip;
             let scan = scan(&[&records[0][..], &middle, &records[2]].concat());
-            prop_assert_eq!(scan.calls, vec![calls[0].clone(), calls[2].clone()]);
+            prop_assert_eq!(scan.records, vec![calls[0].clone(), calls[2].clone()]);
             prop_assert!(scan.unreadable >= 1);
         }
 
         #[test]
         fn garbage_is_never_a_call(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-            prop_assert!(scan(&bytes).calls.is_empty());
+            prop_assert!(scan(&bytes).records.is_empty());
         }
     }
 }

@@ -50,7 +50,7 @@ impl LedgerReader {
     pub fn entries_kept_from(&self) -> Result<Option<Timestamp>, LedgerError> {
         let read = || {
             let database = self.database();
-            // A backup that an older program made has no such table, and a server has none.
+            // A backup that an older program made has no such table.
             if has_rollups(database)? {
                 kept_from(database)
             } else {

@@ -116,6 +116,20 @@ impl LedgerReader {
     }
 }
 
+/// The UTC day of a column.
+macro_rules! day {
+    (sqlite $column:literal) => {
+        concat!("strftime('%Y-%m-%d', ", $column, " / 1000, 'unixepoch')")
+    };
+    (postgres $column:literal) => {
+        concat!(
+            "to_char(timestamp '1970-01-01' + ",
+            $column,
+            " * interval '1 millisecond', 'YYYY-MM-DD')"
+        )
+    };
+}
+
 /// What calls can be grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GroupBy {
@@ -175,15 +189,13 @@ impl GroupBy {
             (Self::Tier, Table::Entries) => "coalesce(tier_served, tier_asked, 'standard')",
             (Self::Tier, Table::Days | Table::Hours) => "tier",
             (Self::Outcome, _) => "outcome",
-            (Self::Day, Table::Days | Table::Hours) => {
-                "strftime('%Y-%m-%d', begins_at / 1000, 'unixepoch')"
-            }
             (Self::Day, Table::Entries) => match dialect {
-                Dialect::Sqlite => "strftime('%Y-%m-%d', opened_at / 1000, 'unixepoch')",
-                Dialect::Postgres => {
-                    "to_char(timestamp '1970-01-01' + opened_at * interval '1 millisecond', \
-                     'YYYY-MM-DD')"
-                }
+                Dialect::Sqlite => day!(sqlite "opened_at"),
+                Dialect::Postgres => day!(postgres "opened_at"),
+            },
+            (Self::Day, Table::Days | Table::Hours) => match dialect {
+                Dialect::Sqlite => day!(sqlite "begins_at"),
+                Dialect::Postgres => day!(postgres "begins_at"),
             },
         }
     }

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::open_record::{Scan, scan};
+use super::open_record::scan;
 use super::{Ledger, LedgerError, OpenCall};
 use crate::domain::{CallId, Entry};
 
@@ -50,8 +50,8 @@ pub fn recover(
         recovered.segments += 1;
         recovered.unreadable += scan.unreadable;
         done.push((path, scan.unreadable > 0));
-        let total = count(scan.calls.len());
-        let settled = settle_segment(ledger, scan, &mut seen, &mut settle)?;
+        let total = count(scan.records.len());
+        let settled = settle_segment(ledger, scan.records, &mut seen, &mut settle)?;
         recovered.settled += settled;
         recovered.already_settled += total.saturating_sub(settled);
     }
@@ -65,12 +65,12 @@ pub fn recover(
 /// Appends the entries that are missing, in batches; says how many.
 fn settle_segment(
     ledger: &mut Ledger,
-    scan: Scan,
+    calls: Vec<OpenCall>,
     seen: &mut HashSet<CallId>,
     settle: &mut impl FnMut(OpenCall) -> Entry,
 ) -> Result<u64, LedgerError> {
     let mut open = Vec::new();
-    for call in scan.calls {
+    for call in calls {
         if seen.insert(call.call_id) && !ledger.contains(call.call_id)? {
             open.push(call);
         }

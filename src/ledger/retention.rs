@@ -1,7 +1,9 @@
 //! Deletes entries that are older than they are kept, a few at a time. Their sums stay.
 //!
-//! Whole UTC days only, and by default nothing that no backup has. The newest row always stays, so
-//! that row numbers go on growing: what follows the ledger reads on behind the last number it saw.
+//! Of a file whole UTC days only, and by default nothing that no backup has. The newest row always
+//! stays, so that row numbers go on growing: what follows the ledger reads on behind the last number
+//! it saw. On a server whole months, as it keeps them in tables of their own; its backups are not
+//! known here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +11,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+use super::database::Database;
 use super::rollup::{DAY_MS, floor};
-use super::{KeepEntries, LedgerError, Settings};
+use super::{KeepEntries, LedgerError, Settings, postgres};
 use crate::domain::Timestamp;
 
 /// What is kept how long.
@@ -30,22 +33,33 @@ impl Retention {
         }
     }
 
-    /// Deletes what is due, at most [`ROWS_MAX`] entries; `true` when there is more.
+    /// Deletes what is due, at most [`ROWS_MAX`] entries or a month; `true` when there is more.
     pub(super) fn trim(
         &self,
-        connection: &mut Connection,
+        database: &mut Database,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
         let KeepEntries::Days(days) = self.keep else {
             return Ok(false);
         };
+        let kept = i64::from(days).saturating_mul(DAY_MS);
+        let before = floor(now.unix_ms().saturating_sub(kept), DAY_MS);
+        match database {
+            Database::Sqlite(connection) => self.trim_file(connection, before),
+            Database::Postgres(_) if self.until_backup => Ok(false),
+            Database::Postgres(session) => {
+                postgres::forget(session, Timestamp::from_unix_ms(before))
+                    .map_err(postgres::failed("delete old entries"))
+            }
+        }
+    }
+
+    fn trim_file(&self, connection: &mut Connection, before: i64) -> Result<bool, LedgerError> {
         let rows_to = match BackupNote::read(&self.last_backup)? {
             _ if !self.until_backup => i64::MAX,
             Some(note) => note.rows_to,
             None => return Ok(false),
         };
-        let kept = i64::from(days).saturating_mul(DAY_MS);
-        let before = floor(now.unix_ms().saturating_sub(kept), DAY_MS);
         let deleted = delete(connection, before, rows_to);
         let deleted = deleted.map_err(LedgerError::sqlite("delete old entries"))?;
         Ok(deleted >= ROWS_MAX)

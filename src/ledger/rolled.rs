@@ -2,8 +2,8 @@
 //!
 //! A span is cut at whole days and whole hours (UTC): days come from `rollup_days`, the hours on
 //! both sides from `rollup_hours`, and only what is left of the first and the last hour from
-//! `entries`. Each part is summed by SQLite in 64 bits, the parts are joined exactly. A server keeps no
-//! roll-ups: there all of a span comes from the entries.
+//! `entries`. Each part is summed by the database in 64 bits, the parts are joined exactly. Nothing here
+//! relies on one row for each key: on a server there are several until they are folded.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -72,12 +72,12 @@ pub(super) fn summary(
     })
 }
 
-/// A backup that an older program made has none, and a server has none.
+/// A backup that an older program made has none, nor has a server that is not migrated yet.
 pub(super) fn has_rollups(database: &Database) -> Result<bool, Fault> {
-    if database.dialect() == Dialect::Postgres {
-        return Ok(false);
-    }
-    let any = "SELECT 1 FROM sqlite_schema WHERE name = 'retention'";
+    let any = match database.dialect() {
+        Dialect::Sqlite => "SELECT 1 FROM sqlite_schema WHERE name = 'retention'",
+        Dialect::Postgres => "SELECT 1 WHERE to_regclass('retention') IS NOT NULL",
+    };
     let found = database.first(any, &[], |_row| Ok(()))?;
     Ok(found.is_some())
 }

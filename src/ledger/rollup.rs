@@ -4,7 +4,8 @@
 //! So a report over a year adds up some thousand rows of days, not millions of entries, and entries
 //! can be deleted one day while what they cost stays.
 //!
-//! Knows how rows come in; `rolled.rs` asks them.
+//! Knows how rows come into the file, and how they are counted again in either store; a server makes
+//! its rows itself (`postgres/rollups.sql`). `rolled.rs` asks them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -189,13 +190,13 @@ macro_rules! rollup_of_entries {
             $length,
             ") % ",
             $length,
-            " AS begins_at, tenant, application, ifnull(model, '') AS model, operation, region,
+            " AS begins_at, tenant, application, coalesce(model, '') AS model, operation, region,
             coalesce(tier_served, tier_asked, 'standard') AS tier, outcome, usage_source,
             price_status, catalogue, count(*) AS calls,
-            ifnull(sum(cost_microusd), 0), ifnull(sum(cost_femtousd), 0),
-            ifnull(sum(input_tokens), 0), ifnull(sum(output_tokens), 0),
-            ifnull(sum(cache_read_tokens), 0), ifnull(sum(cache_write_5m_tokens), 0),
-            ifnull(sum(cache_write_30m_tokens), 0), ifnull(sum(cache_write_1h_tokens), 0)
+            coalesce(sum(cost_microusd), 0), coalesce(sum(cost_femtousd), 0),
+            coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
+            coalesce(sum(cache_read_tokens), 0), coalesce(sum(cache_write_5m_tokens), 0),
+            coalesce(sum(cache_write_30m_tokens), 0), coalesce(sum(cache_write_1h_tokens), 0)
             FROM entries"
         )
     };
@@ -236,6 +237,24 @@ macro_rules! rollup_table {
     };
 }
 
+/// The rows of a roll-up table as one for each key; a server has several until they are folded.
+macro_rules! rollup_of_rows {
+    ($begins_at:literal, $table:literal) => {
+        concat!(
+            "SELECT ",
+            $begins_at,
+            " AS begins_at, tenant, application, model, operation, region, tier, outcome,
+            usage_source, price_status, catalogue, sum(calls) AS calls,
+            sum(cost_microusd), sum(cost_femtousd), sum(input_tokens), sum(output_tokens),
+            sum(cache_read_tokens), sum(cache_write_5m_tokens), sum(cache_write_30m_tokens),
+            sum(cache_write_1h_tokens)
+            FROM ",
+            $table,
+            " WHERE begins_at >= ?1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+        )
+    };
+}
+
 /// How many hours or days have other sums in one query than in the other, from an instant on.
 macro_rules! recount {
     ($kept:expr, $counted:expr) => {
@@ -245,20 +264,20 @@ macro_rules! recount {
             $kept,
             " EXCEPT ",
             $counted,
-            ")
+            ") AS only_kept
                 UNION ALL
                 SELECT * FROM (",
             $counted,
             " EXCEPT ",
             $kept,
-            "))"
+            ") AS only_counted) AS wrong"
         )
     };
 }
 
 /// Hours against the entries.
 pub(super) const RECOUNT_HOURS: &str = recount!(
-    "SELECT * FROM rollup_hours WHERE begins_at >= ?1",
+    rollup_of_rows!("begins_at", "rollup_hours"),
     concat!(
         rollup_of_entries!("3600000"),
         " WHERE opened_at >= ?1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
@@ -267,13 +286,11 @@ pub(super) const RECOUNT_HOURS: &str = recount!(
 
 /// Days against the hours, which are kept for ever as well.
 pub(super) const RECOUNT_DAYS: &str = recount!(
-    "SELECT * FROM rollup_days WHERE begins_at >= ?1",
-    "SELECT begins_at - ((begins_at % 86400000) + 86400000) % 86400000, tenant, application, model,
-        operation, region, tier, outcome, usage_source, price_status, catalogue, sum(calls),
-        sum(cost_microusd), sum(cost_femtousd), sum(input_tokens), sum(output_tokens),
-        sum(cache_read_tokens), sum(cache_write_5m_tokens), sum(cache_write_30m_tokens),
-        sum(cache_write_1h_tokens)
-    FROM rollup_hours WHERE begins_at >= ?1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+    rollup_of_rows!("begins_at", "rollup_days"),
+    rollup_of_rows!(
+        "begins_at - ((begins_at % 86400000) + 86400000) % 86400000",
+        "rollup_hours"
+    )
 );
 
 /// The tables, filled from the entries that are there.

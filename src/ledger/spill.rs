@@ -15,7 +15,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::spill_record::{self, Scan};
+use super::frame::Scan;
+use super::spill_record;
 use super::{Durability, LedgerError, Settings};
 use crate::domain::Entry;
 
@@ -156,7 +157,7 @@ impl Spill {
         let path = segment.path.clone();
         let bytes = fs::read(&path).map_err(LedgerError::file("read", &path))?;
         let Scan {
-            entries,
+            records: entries,
             unreadable,
         } = spill_record::scan(&bytes);
         segment.entries = count(entries.len());

@@ -1,14 +1,9 @@
 //! The record of a settled call in the spill: a whole entry.
 //!
-//! Little-endian, explicit, versioned. `docs/ledger.md` has the same table for people.
+//! Little-endian, explicit, versioned, in a frame (`frame.rs`) with the magic `BMsp` and at most
+//! 16 MiB. `docs/ledger.md` has the same table for people.
 //!
 //! ```text
-//! offset  size  field
-//! 0       4     magic "BMsp": where a reader looks for the next record after a damaged one
-//! 4       4     n, the length of the body in bytes (at most 16 MiB)
-//! 8       n     body, below
-//! 8+n     4     CRC-32 (IEEE) of the length and the body
-//!
 //! body, version 1
 //! 0       1     version = 1
 //! 1       16    call id
@@ -38,30 +33,18 @@
 
 use std::sync::Arc;
 
+use super::frame::{Frame, Scan};
+use super::model_names::{capacity_name, capacity_of, geography_of};
 use super::spill_bytes::{Source, put_count, put_number, put_text};
 use crate::domain::{
-    CallId, Capacity, Charge, ChargeLine, Dimension, Entry, Geography, Latency, ModelRef,
-    Operation, Outcome, PriceStatus, Rate, Reading, ServiceTier, Timestamp, UnpricedReason, Usage,
-    UsageReason, UsageSource, Usd,
+    CallId, Charge, ChargeLine, Dimension, Entry, Latency, ModelRef, Operation, Outcome,
+    PriceStatus, Rate, Reading, ServiceTier, Timestamp, UnpricedReason, Usage, UsageReason,
+    UsageSource, Usd,
 };
 
 /// Appends the whole record of an entry.
 pub(super) fn encode(entry: &Entry, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&[0; 4]);
-    encode_body(entry, out);
-    let length = out.len().saturating_sub(start).saturating_sub(HEAD_BYTES);
-    let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let place = out.iter_mut().skip(start).skip(MAGIC.len());
-    for (place, byte) in place.zip(length) {
-        *place = byte;
-    }
-    let checked = out
-        .get(start..)
-        .and_then(|record| record.get(MAGIC.len()..));
-    let checksum = crc32fast::hash(checked.unwrap_or_default());
-    out.extend_from_slice(&checksum.to_le_bytes());
+    FRAME.put(out, |out| encode_body(entry, out));
 }
 
 /// Taken apart whole, so that a field that is new to entries is not forgotten here: it goes to the
@@ -196,53 +179,10 @@ fn encode_charge(charge: &Charge, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads the records of a segment, whatever happened to it.
-///
-/// A record that is cut short, damaged or of another version is counted, and the search goes on
-/// at the next magic.
-pub(super) fn scan(mut bytes: &[u8]) -> Scan {
-    let mut scan = Scan::default();
-    while !bytes.is_empty() {
-        let (found, used) = match record_body(bytes) {
-            Some(body) => (decode_body(body), body.len().saturating_add(FRAME_BYTES)),
-            None => (None, next_magic(bytes)),
-        };
-        match found {
-            Some(entry) => scan.entries.push(entry),
-            None => scan.unreadable = scan.unreadable.saturating_add(1),
-        }
-        bytes = bytes.get(used..).unwrap_or_default();
-    }
-    scan
-}
-
-/// What a segment holds.
-#[derive(Debug, Default)]
-pub(super) struct Scan {
-    /// The entries, in the order they were written.
-    pub(super) entries: Vec<Entry>,
-    /// Stretches of bytes that are no record.
-    pub(super) unreadable: u64,
-}
-
-/// The body of the record at the start of these bytes, if it is whole and its checksum holds.
-fn record_body(bytes: &[u8]) -> Option<&[u8]> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (length, after) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    if length > BODY_BYTES_MAX {
-        return None;
-    }
-    let body = after.get(..length)?;
-    let checksum = after.get(length..)?.first_chunk::<4>()?;
-    let checked = rest.get(..length.checked_add(4)?)?;
-    (crc32fast::hash(checked) == u32::from_le_bytes(*checksum)).then_some(body)
-}
-
-/// How many bytes to skip to the next magic after the first byte, or all of them.
-fn next_magic(bytes: &[u8]) -> usize {
-    let rest = bytes.get(1..).unwrap_or_default();
-    memchr::memmem::find(rest, MAGIC).map_or(bytes.len(), |at| at.saturating_add(1))
+/// Reads the records of a segment, whatever happened to it: the entries in the order they were
+/// written.
+pub(super) fn scan(bytes: &[u8]) -> Scan<Entry> {
+    FRAME.scan(bytes, decode_body)
 }
 
 fn decode_body(body: &[u8]) -> Option<Entry> {
@@ -304,9 +244,7 @@ fn decode_model(body: &mut Source<'_>) -> Option<Option<ModelRef>> {
         asked: asked.into(),
         base: base.map(Arc::from),
         geography: geography_of(geography?),
-        capacity: CAPACITIES
-            .into_iter()
-            .find(|of| Some(capacity_name(*of)) == capacity)?,
+        capacity: capacity_of(capacity?)?,
     }))
 }
 
@@ -402,32 +340,6 @@ fn tier_of(name: &str) -> ServiceTier {
     found.unwrap_or_else(|| ServiceTier::Other(name.into()))
 }
 
-fn geography_of(name: &str) -> Geography {
-    match name {
-        "in-region" => Geography::InRegion,
-        "global" => Geography::Global,
-        prefix => Geography::Profile(prefix.into()),
-    }
-}
-
-const CAPACITIES: [Capacity; 5] = [
-    Capacity::OnDemand,
-    Capacity::Provisioned,
-    Capacity::CustomOnDemand,
-    Capacity::Imported,
-    Capacity::Marketplace,
-];
-
-const fn capacity_name(capacity: Capacity) -> &'static str {
-    match capacity {
-        Capacity::OnDemand => "on_demand",
-        Capacity::Provisioned => "provisioned",
-        Capacity::CustomOnDemand => "custom_on_demand",
-        Capacity::Imported => "imported",
-        Capacity::Marketplace => "marketplace",
-    }
-}
-
 /// The value of a name, over all values: one that is missing here does not compile.
 macro_rules! of_name {
     ($name:ident, $type:ident, [$($variant:ident),* $(,)?]) => {
@@ -477,10 +389,10 @@ const READ_FROM: [&str; 7] = [
     "", "body", "headers", "metadata", "metrics", "events", "request",
 ];
 
-const MAGIC: &[u8; 4] = b"BMsp";
 const VERSION: u8 = 1;
-const HEAD_BYTES: usize = 8;
-const FRAME_BYTES: usize = 12;
 
-/// Far more than the headers and bodies that entries are made of allow.
-const BODY_BYTES_MAX: usize = 16 << 20;
+const FRAME: Frame = Frame {
+    magic: *b"BMsp",
+    // Far more than the headers and bodies that entries are made of allow.
+    body_bytes_max: 16 << 20,
+};

@@ -190,7 +190,7 @@ proptest! {
     fn what_is_written_is_read_back(entries in prop::collection::vec(any_entry(), 0..4)) {
         let bytes: Vec<u8> = entries.iter().flat_map(record).collect();
         let scan = scan(&bytes);
-        prop_assert_eq!((scan.entries, scan.unreadable), (entries, 0));
+        prop_assert_eq!((scan.records, scan.unreadable), (entries, 0));
     }
 
     #[test]
@@ -207,7 +207,7 @@ proptest! {
         });
         let whole = ends.filter(|end| *end <= cut).count();
         let scan = scan(&bytes[..cut]);
-        prop_assert_eq!(&scan.entries[..], &entries[..whole]);
+        prop_assert_eq!(&scan.records[..], &entries[..whole]);
     }
 
     #[test]
@@ -221,13 +221,13 @@ proptest! {
         let at = at.index(middle.len());
         middle[at] ^= flip;
         let scan = scan(&[&records[0][..], &middle, &records[2]].concat());
-        prop_assert_eq!(scan.entries, vec![entries[0].clone(), entries[2].clone()]);
+        prop_assert_eq!(scan.records, vec![entries[0].clone(), entries[2].clone()]);
         prop_assert!(scan.unreadable >= 1);
     }
 
     #[test]
     fn garbage_is_never_an_entry(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-        prop_assert!(scan(&bytes).entries.is_empty());
+        prop_assert!(scan(&bytes).records.is_empty());
     }
 }
 
@@ -258,5 +258,5 @@ fn another_version_is_counted_and_passed_over() {
     let next = entry();
     bytes.extend(record(&next));
     let scan = scan(&bytes);
-    assert_eq!((scan.entries, scan.unreadable), (vec![next], 1));
+    assert_eq!((scan.records, scan.unreadable), (vec![next], 1));
 }

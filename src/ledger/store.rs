@@ -109,16 +109,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// Deletes entries that are older than they are kept, at most a thousand; `true` when there are
-    /// more. Their sums stay. On a server nothing: its keeper detaches months.
+    /// Deletes entries that are older than they are kept, at most a thousand, or on a server a
+    /// month; `true` when there are more. Their sums stay.
     ///
     /// # Errors
-    /// When SQLite refuses, or the note of the last backup cannot be read.
+    /// When the database refuses, or the note of the last backup cannot be read.
     pub fn trim(&mut self, now: Timestamp) -> Result<bool, LedgerError> {
-        match &mut self.database {
-            Database::Sqlite(connection) => self.retention.trim(connection, now),
-            Database::Postgres(_) => Ok(false),
-        }
+        self.retention.trim(&mut self.database, now)
     }
 
     /// Whether the call has its entry.

@@ -5,20 +5,20 @@ use std::io::Write as _;
 use std::sync::Once;
 
 use super::database::Dialect;
-use super::{Ledger, Settings, SslMode, StoreKind};
+use super::{Ledger, Settings, SslMode, StoreKind, ledger_file, postgres};
 use crate::domain::{CallId, Entry, Secret, Timestamp};
 
 /// The URL of a superuser of a server that is there for tests.
 const SERVER: &str = "BEDROCK_METER_TEST_POSTGRES";
 
 /// A ledger that nothing was written to, and the directory of what stays local.
-pub(super) struct Fresh {
-    pub(super) settings: Settings,
+pub(crate) struct Fresh {
+    pub(crate) settings: Settings,
     _directory: tempfile::TempDir,
 }
 
 /// Every store that there is.
-pub(super) fn stores() -> Vec<StoreKind> {
+pub(crate) fn stores() -> Vec<StoreKind> {
     static SAID: Once = Once::new();
     if std::env::var_os(SERVER).is_some() {
         return vec![StoreKind::Sqlite, StoreKind::Postgres];
@@ -37,7 +37,7 @@ pub(super) fn servers() -> impl Iterator<Item = StoreKind> {
 }
 
 /// A new ledger in a store, in a schema of its own.
-pub(super) fn fresh(store: StoreKind) -> Fresh {
+pub(crate) fn fresh(store: StoreKind) -> Fresh {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = Settings::in_directory(directory.path());
     settings.store = store;
@@ -57,6 +57,20 @@ pub(super) fn filled(store: StoreKind, entries: &[Entry]) -> (Fresh, Ledger) {
     let mut ledger = Ledger::open(&fresh.settings).unwrap();
     ledger.append(entries).unwrap();
     (fresh, ledger)
+}
+
+/// Changes a ledger behind its back, as no program does.
+pub(super) fn change_by_hand(settings: &Settings, sql: &str) {
+    match settings.store {
+        StoreKind::Sqlite => {
+            let file = rusqlite::Connection::open(ledger_file(&settings.directory)).unwrap();
+            file.execute_batch(sql).unwrap();
+        }
+        StoreKind::Postgres => {
+            let session = postgres::open_to_read(&settings.postgres).unwrap();
+            session.batch(sql).unwrap();
+        }
+    }
 }
 
 /// Returns once those who follow the entries can see what was appended: on a server, when what

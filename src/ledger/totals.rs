@@ -214,11 +214,7 @@ impl PeriodTotals {
         let (day, month) = (self.day, self.month);
         let spans = [day.from, day.to, month.from, month.to].map(|at| at.unix_ms().into());
         let database = ledger.database();
-        let seed = match database.dialect() {
-            Dialect::Sqlite => SEED_SQLITE,
-            Dialect::Postgres => SEED_POSTGRES,
-        };
-        let rows = database.list(seed, &spans, |row| {
+        let rows = database.list(SEED, &spans, |row| {
             let total = PeriodTotal::read(row)?;
             let [tenant, application] = [row.text(0)?, row.text(1)?].map(str::to_owned);
             Ok((tenant, application, row.flag(2)?, total))
@@ -230,24 +226,14 @@ impl PeriodTotals {
 /// Tenant, application, whether of today, total.
 type StoredTotal = (String, String, bool, PeriodTotal);
 
-/// Out of the sums that the file keeps.
-const SEED_SQLITE: &str = "
+const SEED: &str = "
 SELECT tenant, application, begins_at >= ?1 AND begins_at < ?2 AS today,
-    sum(cost_microusd), sum(cost_femtousd),
-    sum(calls), sum((price_status = 'unpriced') * calls), sum((usage_source = 'estimated') * calls)
+    CAST(sum(cost_microusd) AS bigint), CAST(sum(cost_femtousd) AS bigint),
+    CAST(sum(calls) AS bigint),
+    CAST(coalesce(sum(calls) FILTER (WHERE price_status = 'unpriced'), 0) AS bigint),
+    CAST(coalesce(sum(calls) FILTER (WHERE usage_source = 'estimated'), 0) AS bigint)
 FROM rollup_days
 WHERE begins_at >= ?3 AND begins_at < ?4
-GROUP BY tenant, application, today";
-
-const SEED_POSTGRES: &str = "
-SELECT tenant, application, opened_at >= ?1 AND opened_at < ?2 AS today,
-    CAST(coalesce(sum(cost_microusd), 0) AS bigint),
-    CAST(coalesce(sum(cost_femtousd), 0) AS bigint),
-    count(*),
-    count(*) FILTER (WHERE price_status = 'unpriced'),
-    count(*) FILTER (WHERE usage_source = 'estimated')
-FROM entries
-WHERE opened_at >= ?3 AND opened_at < ?4
 GROUP BY tenant, application, today";
 
 fn name<N, E>(

@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::{fs, io};
 
-use rusqlite::Connection;
-
 use super::backup::{Progress, integrity};
+use super::database::{Database, Fault};
 use super::rolled::{has_rollups, kept_from};
 use super::rollup::{RECOUNT_DAYS, RECOUNT_HOURS};
-use super::{LedgerError, LedgerReader, Settings, elsewhere};
+use super::{LedgerError, LedgerReader, Settings};
 use crate::domain::Timestamp;
 
 /// What was found.
@@ -16,7 +15,7 @@ use crate::domain::Timestamp;
 pub struct Verified {
     /// Entries that are there.
     pub entries: u64,
-    /// What SQLite finds wrong with the file.
+    /// What SQLite finds wrong with the file; a server looks after its own.
     pub damage: Option<String>,
     /// Hours whose sums are not those of their entries.
     pub wrong_hours: u64,
@@ -39,20 +38,16 @@ impl Verified {
     }
 }
 
-/// Looks at all of it, in one snapshot. The server may be running.
+/// Looks at all of it, at the entries and sums in one snapshot. Servers may be running.
 ///
 /// # Errors
 /// When there is no ledger, or it cannot be read.
 pub fn verify(settings: &Settings, progress: Progress<'_>) -> Result<Verified, LedgerError> {
-    let reader = LedgerReader::open(&settings.directory)?;
-    let failed = || LedgerError::sqlite("verify");
+    let mut patient = settings.clone();
+    patient.postgres = settings.postgres.patient();
+    let reader = LedgerReader::of(&patient)?;
     let database = reader.database();
-    let Some(connection) = database.sqlite() else {
-        return Err(elsewhere::missing(&settings.directory));
-    };
-    let snapshot = connection.unchecked_transaction().map_err(failed())?;
     let mut verified = Verified {
-        entries: count(&snapshot, "SELECT count(*) FROM entries").map_err(failed())?,
         spill_bytes: bytes_of(&settings.spill_directory(), ".spill")?
             .iter()
             .sum(),
@@ -60,31 +55,35 @@ pub fn verify(settings: &Settings, progress: Progress<'_>) -> Result<Verified, L
         ..Verified::default()
     };
     progress(0, STEPS);
-    verified.damage = integrity(&snapshot)?;
-    progress(1, STEPS);
-    if !has_rollups(database).map_err(LedgerError::of("verify"))? {
-        progress(STEPS, STEPS);
-        return Ok(verified);
+    if let Some(file) = database.sqlite() {
+        verified.damage = integrity(file)?;
     }
-    // Sums of what was deleted cannot be counted again.
-    let kept_from = kept_from(database).map_err(LedgerError::of("verify"))?;
-    let kept_from = kept_from.map_or(i64::MIN, Timestamp::unix_ms);
-    verified.wrong_hours = wrong(&snapshot, RECOUNT_HOURS, kept_from).map_err(failed())?;
-    progress(2, STEPS);
-    verified.wrong_days = wrong(&snapshot, RECOUNT_DAYS, i64::MIN).map_err(failed())?;
+    progress(1, STEPS);
+    let recounted = database.snapshot(|database| recount(database, &mut verified, progress));
+    recounted.map_err(LedgerError::of("verify"))?;
     progress(STEPS, STEPS);
     Ok(verified)
 }
 
-/// How many hours or days differ from an instant on.
-fn wrong(connection: &Connection, recount: &str, from: i64) -> Result<u64, rusqlite::Error> {
-    connection.query_row(recount, [from], |row| {
-        row.get::<_, i64>(0).map(i64::unsigned_abs)
-    })
-}
-
-fn count(connection: &Connection, sql: &str) -> Result<u64, rusqlite::Error> {
-    connection.query_row(sql, (), |row| row.get::<_, i64>(0).map(i64::unsigned_abs))
+fn recount(
+    database: &Database,
+    verified: &mut Verified,
+    progress: Progress<'_>,
+) -> Result<(), Fault> {
+    let first = |sql, values: &[_]| database.first(sql, values, |row| row.count(0));
+    let entries = first("SELECT count(*) FROM entries", &[])?;
+    verified.entries = entries.unwrap_or_default();
+    if !has_rollups(database)? {
+        return Ok(());
+    }
+    // Sums of what was deleted cannot be counted again.
+    let kept_from = kept_from(database)?.map_or(i64::MIN, Timestamp::unix_ms);
+    let wrong_hours = first(RECOUNT_HOURS, &[kept_from.into()])?;
+    verified.wrong_hours = wrong_hours.unwrap_or_default();
+    progress(2, STEPS);
+    let wrong_days = first(RECOUNT_DAYS, &[i64::MIN.into()])?;
+    verified.wrong_days = wrong_days.unwrap_or_default();
+    Ok(())
 }
 
 fn damaged(settings: &Settings) -> Result<u64, LedgerError> {
@@ -125,10 +124,11 @@ mod tests {
     use super::*;
     use crate::domain::{CallId, Entry};
     use crate::ledger::store::tests::entry;
-    use crate::ledger::{Ledger, Spill, ledger_file};
+    use crate::ledger::test_stores::{Fresh, change_by_hand, filled, stores};
+    use crate::ledger::{Spill, StoreKind};
 
-    fn filled(home: &tempfile::TempDir) -> Settings {
-        let settings = Settings::in_directory(home.path());
+    /// A hundred calls in 28 hours of three days.
+    fn hundred(store: StoreKind) -> Fresh {
         let entries: Vec<Entry> = (0..100)
             .map(|n| Entry {
                 call_id: CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)),
@@ -136,57 +136,64 @@ mod tests {
                 ..entry()
             })
             .collect();
-        let mut ledger = Ledger::open(&settings).unwrap();
-        ledger.append(&entries).unwrap();
-        settings
+        filled(store, &entries).0
     }
 
-    fn verified(settings: &Settings) -> Verified {
-        verify(settings, &mut |_done, _all| {}).unwrap()
+    fn verified(fresh: &Fresh) -> Verified {
+        verify(&fresh.settings, &mut |_done, _all| {}).unwrap()
     }
 
     #[test]
     fn a_ledger_that_was_let_alone_is_sound() {
-        let home = tempfile::tempdir().unwrap();
-        let found = verified(&filled(&home));
-        assert!(found.is_sound(), "{found:?}");
-        assert_eq!(found.entries, 100);
+        for store in stores() {
+            let found = verified(&hundred(store));
+            assert!(found.is_sound(), "{found:?}");
+            assert_eq!(found.entries, 100);
+        }
     }
 
     #[test]
     fn whatever_was_changed_by_hand_is_found() {
         let changes = [
             (
-                "UPDATE entries SET cost_microusd = cost_microusd + 1 WHERE rowid = 7",
+                "UPDATE entries SET cost_microusd = cost_microusd + 1 WHERE call_id = FIRST",
                 1,
                 0,
             ),
-            ("UPDATE entries SET tenant = 'other' WHERE rowid = 7", 1, 0),
-            ("DELETE FROM entries WHERE rowid = 7", 1, 0),
+            (
+                "UPDATE entries SET tenant = 'other' WHERE call_id = FIRST",
+                1,
+                0,
+            ),
+            ("DELETE FROM entries WHERE call_id = FIRST", 1, 0),
             ("UPDATE rollup_hours SET input_tokens = 0", 28, 3),
             ("DELETE FROM rollup_days", 0, 3),
         ];
-        for (change, hours, days) in changes {
-            let home = tempfile::tempdir().unwrap();
-            let settings = filled(&home);
-            let other = Connection::open(ledger_file(home.path())).unwrap();
-            assert!(other.execute(change, ()).unwrap() > 0);
-            let found = verified(&settings);
+        for (store, (change, hours, days)) in stores()
+            .into_iter()
+            .flat_map(|store| changes.map(|change| (store, change)))
+        {
+            let fresh = hundred(store);
+            let first = "(SELECT min(call_id) FROM entries)";
+            change_by_hand(&fresh.settings, &change.replace("FIRST", first));
+            let found = verified(&fresh);
             assert!(!found.is_sound());
             assert_eq!(
                 (found.wrong_hours, found.wrong_days),
                 (hours, days),
-                "{change}"
+                "{store:?} {change}"
             );
         }
     }
 
     #[test]
     fn what_waits_in_the_spill_is_said() {
-        let home = tempfile::tempdir().unwrap();
-        let settings = filled(&home);
-        Spill::open(&settings).unwrap().append(&[entry()]).unwrap();
-        let found = verified(&settings);
-        assert!(found.spill_bytes > 0 && !found.is_sound());
+        for store in stores() {
+            let fresh = hundred(store);
+            let mut spill = Spill::open(&fresh.settings).unwrap();
+            spill.append(&[entry()]).unwrap();
+            let found = verified(&fresh);
+            assert!(found.spill_bytes > 0 && !found.is_sound());
+        }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 
 use super::asked::Asked;
-use super::asked_max::asked_tokens;
+use super::asked_max::AskedTokens;
 use super::families::{Billing, billing};
 use super::windows::{Window, Windows};
 use crate::codec::occurs;
@@ -37,12 +37,14 @@ pub struct CallBound {
     pub units: Usage,
 }
 
-/// What a call uses at most; `None` where its request does not tell.
+/// What a call uses at most; `None` where its request does not tell. `asked` says what
+/// [`asked_tokens`](super::asked_tokens) says of the request, where that is needed.
 pub fn call_bound(
     operation: Operation,
     model: Option<&ModelRef>,
     body: &[Bytes],
     windows: &Windows,
+    asked: impl FnOnce() -> AskedTokens,
 ) -> Option<CallBound> {
     let billing = match operation {
         Operation::Converse | Operation::ConverseStream => Billing::Tokens,
@@ -63,8 +65,7 @@ pub fn call_bound(
     let text = text_bound(body, &window);
     match billing {
         Billing::Tokens => {
-            let asked = asked_tokens(operation, model, body).output_max;
-            let output_tokens = asked.unwrap_or(window.output_tokens_max);
+            let output_tokens = asked().output_max.unwrap_or(window.output_tokens_max);
             Some(CallBound {
                 output_tokens,
                 ..text
@@ -133,11 +134,9 @@ fn count(body: &[Bytes], needle: &Finder<'_>) -> u64 {
         .sum();
     // One for each border: an image cannot hide in one.
     let borders = body.len().saturating_sub(1);
-    let borders = if inside > 0 || occurs(body, needle) {
-        borders
-    } else {
-        0
-    };
+    if borders == 0 || (inside == 0 && !occurs(body, needle)) {
+        return inside as u64;
+    }
     (inside as u64).saturating_add(borders as u64)
 }
 
@@ -164,6 +163,7 @@ static LATENCY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"opti
 mod tests {
     use super::*;
     use crate::domain::{Capacity, Geography};
+    use crate::meters::asked_tokens;
 
     fn bound(operation: Operation, base: &str, body: &str) -> Option<CallBound> {
         let model = ModelRef {
@@ -173,7 +173,8 @@ mod tests {
             capacity: Capacity::OnDemand,
         };
         let pieces = [Bytes::copy_from_slice(body.as_bytes())];
-        call_bound(operation, Some(&model), &pieces, &Windows::default())
+        let asked = || asked_tokens(operation, Some(&model), &pieces);
+        call_bound(operation, Some(&model), &pieces, &Windows::default(), asked)
     }
 
     const NOVA: &str = "amazon.nova-lite-v1:0";

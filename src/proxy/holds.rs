@@ -2,7 +2,7 @@
 //! budgets, and its place in the settlement queue.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::domain::Outcome;
 use crate::identity::Grants;
 use crate::ledger::OpenCall;
 use crate::limits::Hold;
+use crate::meters::{AskedTokens, asked_tokens};
 use crate::relay::at_most;
 
 /// What a call holds. Dropped before the call is sent, all of it is given back.
@@ -37,6 +38,36 @@ pub(super) struct Asking<'a> {
     pub(super) client: IpAddr,
     pub(super) body: &'a [Bytes],
     pub(super) begun: Instant,
+    /// Read once, for limits and budgets.
+    asked: OnceLock<AskedTokens>,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) const fn new(
+        grants: &'a Grants,
+        client: IpAddr,
+        body: &'a [Bytes],
+        begun: Instant,
+    ) -> Self {
+        Self {
+            grants,
+            client,
+            body,
+            begun,
+            asked: OnceLock::new(),
+        }
+    }
+
+    /// The tokens that the request asks for, of the model that is called.
+    pub(super) fn tokens(&self, call: &OpenCall) -> AskedTokens {
+        let read = || asked_tokens(call.operation, call.model.as_ref(), self.body);
+        *self.asked.get_or_init(read)
+    }
+
+    /// The same for another model, whose requests may say it elsewhere.
+    const fn of_another_model(&self) -> Self {
+        Self::new(self.grants, self.client, self.body, self.begun)
+    }
 }
 
 impl Service {
@@ -47,7 +78,7 @@ impl Service {
         asking: &Asking<'_>,
         call: &mut OpenCall,
     ) -> Result<Holds, Refusal> {
-        let limits = limit::take(&self.gates, call, asking.body).await;
+        let limits = limit::take(&self.gates, call, asking).await;
         let limits = limits.inspect_err(|refused| {
             if refused.kind != RefusalKind::BudgetStoreUnavailable {
                 self.enter_refused(world, call, Outcome::LimitRefused, asking.begun);
@@ -74,7 +105,7 @@ impl Service {
         asking: &Asking<'_>,
         call: &mut OpenCall,
     ) -> Result<Option<Reservation>, NotReserved> {
-        let refused = match self.reserve(world, call, asking.body).await {
+        let refused = match self.reserve(world, call, asking).await {
             Err(NotReserved::Refused(refused)) => refused,
             decided => return decided,
         };
@@ -83,7 +114,8 @@ impl Service {
         let Some(cheaper) = cheaper else {
             return Err(refused.into());
         };
-        let reservation = self.reserve(world, &cheaper, asking.body).await?;
+        let asking = asking.of_another_model();
+        let reservation = self.reserve(world, &cheaper, &asking).await?;
         *call = cheaper;
         Ok(reservation)
     }

@@ -2,22 +2,20 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use super::holds::Asking;
 use super::refusal::{Refusal, RefusalKind};
 use super::shared::shared_rates;
 use super::world::Gates;
 use crate::domain::{Keyword as _, Operation, Subject};
 use crate::ledger::OpenCall;
 use crate::limits::{Demand, Hold, LimitMode, Refused, What};
-use crate::meters::asked_tokens;
 
 /// Takes from all limits that apply to a call, or refuses it. What is taken travels with the call
 /// and comes back at its end, whatever that is.
 pub(super) async fn take(
     gates: &Gates,
     call: &OpenCall,
-    body: &[Bytes],
+    asking: &Asking<'_>,
 ) -> Result<Option<Hold>, Refusal> {
     if call.operation.is_free() {
         return Ok(None);
@@ -37,7 +35,7 @@ pub(super) async fn take(
         return Ok(None);
     }
     let demand = if applying.counts_tokens() {
-        demand(call, body)
+        demand(call, asking)
     } else {
         Demand::default()
     };
@@ -70,7 +68,7 @@ pub(super) async fn take(
 }
 
 /// What a call may use. The input is an estimate: what Bedrock counts is known at the end only.
-fn demand(call: &OpenCall, body: &[Bytes]) -> Demand {
+fn demand(call: &OpenCall, asking: &Asking<'_>) -> Demand {
     let has_tokens = match call.operation {
         Operation::InvokeModel
         | Operation::InvokeModelWithResponseStream
@@ -89,10 +87,9 @@ fn demand(call: &OpenCall, body: &[Bytes]) -> Demand {
     if !has_tokens {
         return Demand::default();
     }
-    let asked = asked_tokens(call.operation, call.model.as_ref(), body);
     Demand {
         input: call.request_bytes.div_ceil(BYTES_PER_TOKEN),
-        output: asked.output_max,
+        output: asking.tokens(call).output_max,
         has_tokens,
     }
 }

@@ -1,7 +1,6 @@
 //! Budgets at the call: what it can cost at most is held before it is sent.
 
-use bytes::Bytes;
-
+use super::holds::Asking;
 use super::refusal::{Refusal, RefusalKind};
 use super::service::Service;
 use super::settings::PriceUnknown;
@@ -35,7 +34,7 @@ impl Service {
         &self,
         world: &World,
         call: &OpenCall,
-        body: &[Bytes],
+        asking: &Asking<'_>,
     ) -> Result<Option<Reservation>, NotReserved> {
         let budgets = &self.gates.budgets;
         if call.operation.is_free() || budgets.is_empty() {
@@ -46,9 +45,13 @@ impl Service {
         if applying.is_empty() {
             return Ok(None);
         }
-        let bound = call_bound(call.operation, call.model.as_ref(), body, &world.windows);
-        let learned = label.as_deref().map(|label| self.gates.tails.of(label));
-        let learned = learned.unwrap_or_default();
+        let (model, windows) = (call.model.as_ref(), &world.windows);
+        let asked = || asking.tokens(call);
+        let bound = call_bound(call.operation, model, asking.body, windows, asked);
+        let learned = || {
+            let of_model = label.as_deref().map(|label| self.gates.tails.of(label));
+            of_model.unwrap_or_default()
+        };
         // Budgets that bound a call in the same way, as most do, ask once.
         let mut known: Vec<(InputBound, Reserve, Option<Usd>)> = Vec::new();
         let most = |input, reserve| {
@@ -57,7 +60,7 @@ impl Service {
                 return *amount;
             }
             let bound = bound.as_ref();
-            let amount = bound.and_then(|bound| most(world, call, bound, input, reserve, learned));
+            let amount = bound.and_then(|bound| most(world, call, bound, input, reserve, &learned));
             known.push((input, reserve, amount));
             amount
         };
@@ -96,10 +99,10 @@ fn most(
     bound: &CallBound,
     input: InputBound,
     reserve: Reserve,
-    learned: Learned,
+    learned: &impl Fn() -> Learned,
 ) -> Option<Usd> {
     let calibrated = || {
-        let density = learned.density.filter(|_| bound.is_text)?;
+        let density = learned().density.filter(|_| bound.is_text)?;
         let tokens = bound.bytes.saturating_mul(density).div_ceil(1_000);
         Some(tokens.saturating_add(SHORT_PROMPT).min(bound.prompt_tokens))
     };
@@ -107,9 +110,12 @@ fn most(
         InputBound::Proven => bound.prompt_tokens,
         InputBound::Calibrated => calibrated().unwrap_or(bound.prompt_tokens),
     };
-    let output_tokens = match (reserve, learned.output_p99) {
-        (Reserve::P99, Some(nearly_all)) => bound.output_tokens.min(nearly_all),
-        (Reserve::Max, _) | (Reserve::P99, None) => bound.output_tokens,
+    let output_tokens = match reserve {
+        Reserve::P99 => {
+            let nearly_all = learned().output_p99.unwrap_or(bound.output_tokens);
+            bound.output_tokens.min(nearly_all)
+        }
+        Reserve::Max => bound.output_tokens,
     };
     let bounds = Bounds {
         prompt_tokens,

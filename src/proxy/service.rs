@@ -248,12 +248,7 @@ impl Service {
             headers = world.request_headers.passing(&headers);
             metadata::stamp(&world.request_metadata, &call, &mut headers, &mut gathered)?;
         }
-        let asking = Asking {
-            grants,
-            client,
-            body: &gathered.pieces,
-            begun,
-        };
+        let asking = Asking::new(grants, client, &gathered.pieces, begun);
         let holds = self.take_holds(world, &asking, &mut call).await?;
         downgrade::write_tier(&call, &mut headers, &mut gathered);
         let uri = upstream_uri(target, &downgrade::path(&call, path), query)?;

@@ -4,12 +4,15 @@
 //! nothing of requests, signatures or HTTP. No secret is stored: those of key pairs are derived
 //! from a master key that lies elsewhere, of tokens only a hash is kept.
 
+mod acts;
 mod audit;
 mod document;
 mod error;
 mod id;
 mod key;
+mod keys;
 mod listing;
+mod load;
 mod master;
 mod policy;
 mod schema;
@@ -17,6 +20,7 @@ mod settings;
 mod snapshot;
 mod store;
 mod tenant;
+mod tenants;
 
 pub use audit::{Act, AuditEvent};
 pub use document::{KeyDocument, NewKeyDocument, PolicyDocument, TenantDocument};

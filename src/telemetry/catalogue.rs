@@ -177,7 +177,7 @@ catalogue! {
     LEDGER_COMMIT = Histogram "ledger_commit_seconds" ("seconds") []
         "Time of one commit.";
     LEDGER_ERRORS = Counter "ledger_errors_total" ("errors") [kind]
-        "Failures of the ledger by kind: append, slow, replay, sync, trim, store_died (the store); spill, spill_damaged; read.";
+        "Failures of the ledger by kind: append, slow, replay, sync, trim, store_died (the store); spill, spill_damaged; read; lease, fold (replicas).";
     SPILL_ENTRIES = Gauge "spill_entries" ("entries") []
         "Settled calls that wait in the spill because the store does not take entries.";
     SPILL_BYTES = Gauge "spill_bytes" ("bytes") []

@@ -25,7 +25,7 @@ pub(crate) struct Options {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "direct,passthrough,nginx,meter,budgeted"
+        default_value = "direct,passthrough,nginx,meter,budgeted,all-on"
     )]
     targets: Vec<Target>,
     /// Only these scenarios of docs/performance.md.

@@ -51,6 +51,7 @@ const SMALL: Scenario = Scenario {
         Target::Nginx,
         Target::Meter,
         Target::Budgeted,
+        Target::AllOn,
     ],
 };
 
@@ -238,10 +239,11 @@ const BASE: Option<Target> = Some(Target::Passthrough);
 const NGINX: Option<Target> = Some(Target::Nginx);
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 22] = [
+pub(crate) const ROWS: [Row; 23] = [
     row("small", "CPU per small call / pass-through", Metric::CpuPerCall, BASE, Some((1.5, 1.25))),
     row("small", "CPU per small call / nginx", Metric::CpuPerCall, NGINX, Some((1.7, 1.3))),
     Row { of: Target::Budgeted, ..row("small", "CPU per small call, budgets on / off", Metric::CpuPerCall, Some(Target::Meter), Some((1.15, 1.05))) },
+    Row { of: Target::AllOn, ..row("small", "CPU per small call, all on / off", Metric::CpuPerCall, Some(Target::Meter), Some((1.15, 1.05))) },
     row("large", "CPU per 200 kB call / pass-through", Metric::CpuPerCall, BASE, Some((2.8, 2.2))),
     row("burst", "CPU per free-running stream / pass-through", Metric::CpuPerCall, BASE, Some((0.35, 0.2))),
     row("burst", "CPU per free-running stream / nginx", Metric::CpuPerCall, NGINX, Some((2.5, 1.4))),

@@ -148,12 +148,13 @@ const COLUMNS: [Column; 9] = [
     ("loaded MB", |cell, _| cell.loaded_mb),
 ];
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     Target::Direct,
     Target::Passthrough,
     Target::Nginx,
     Target::Meter,
     Target::Budgeted,
+    Target::AllOn,
 ];
 
 /// Both tables and the check of the baseline.

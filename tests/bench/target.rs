@@ -26,6 +26,8 @@ pub(crate) enum Target {
     Meter,
     /// The same with budgets that every call has to fit.
     Budgeted,
+    /// The same with budgets, rate limits, the account's quota and alerts.
+    AllOn,
 }
 
 impl Target {
@@ -36,6 +38,7 @@ impl Target {
             Self::Nginx => "nginx",
             Self::Meter => "bedrock-meter",
             Self::Budgeted => "bedrock-meter, budgets on",
+            Self::AllOn => "bedrock-meter, all on",
         }
     }
 }
@@ -109,6 +112,30 @@ limit_usd = \"1000000000\"
 action = \"block\"
 ";
 
+/// Every kind of limit, for every call and never full, and alerts that have nothing to tell.
+const LIMITS_AND_ALERTS: &str = "
+[limits.teams]
+tenant = \"*\"
+requests_per_minute = 100000000
+tokens_per_minute = 1000000000000
+concurrent_calls = 100000
+[limits.models]
+tenant = \"*\"
+model = \"*\"
+requests_per_minute = 100000000
+[limits.account.all]
+model = \"*\"
+region = \"us-east-1\"
+tokens_per_minute = 1000000000000
+requests_per_minute = 100000000
+[alerts]
+default_outlets = [\"ops\"]
+[alerts.outlets.ops]
+kind = \"webhook\"
+url = \"http://127.0.0.1:9/\"
+secret = \"bench\"
+";
+
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
@@ -152,6 +179,10 @@ impl Rig {
             Target::Nginx => self.nginx(upstream).map(Some),
             Target::Meter => self.meter(way, upstream, "").map(Some),
             Target::Budgeted => self.meter(way, upstream, BUDGETS).map(Some),
+            Target::AllOn => {
+                let more = format!("{BUDGETS}{LIMITS_AND_ALERTS}");
+                self.meter(way, upstream, &more).map(Some)
+            }
         }
     }
 

@@ -36,12 +36,12 @@ PROFILE = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic
 class Program:
     """One running `bedrock-meter` process whose output is kept."""
 
-    def __init__(self, *arguments, announce):
+    def __init__(self, *arguments, announce, binary=BINARY):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and "proxy" not in k.lower()}
         environment |= {"AWS_EC2_METADATA_DISABLED": "true", "NO_COLOR": "1"}
         self.output = []
         self.process = subprocess.Popen(
-            [BINARY, *map(str, arguments)],
+            [binary, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -124,13 +124,14 @@ class Simulator(Program):
 class Proxy(Program):
     """`bedrock-meter serve` with a configuration of its own."""
 
-    def __init__(self, directory, upstream, /, **changes):
+    def __init__(self, directory, upstream, /, *, binary=BINARY, **changes):
         self.directory = pathlib.Path(directory)
         self.ledger = self.directory / "ledger"
         self.config = self.directory / "bedrock-meter.toml"
         self.config.write_text(configuration(self.ledger, upstream, changes))
         super().__init__(
-            "serve", "--config", self.config, announce=["data listener", "admin listener"]
+            "serve", "--config", self.config,
+            announce=["data listener", "admin listener"], binary=binary,
         )
         self.url = self.announced["data listener"]
         self.admin = self.announced["admin listener"]
@@ -262,10 +263,10 @@ class Workspace:
         return program
 
 
-def run(*arguments):
+def run(*arguments, binary=BINARY):
     """Runs the program to its end: exit code and everything it printed."""
     done = subprocess.run(
-        [BINARY, *map(str, arguments)],
+        [binary, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

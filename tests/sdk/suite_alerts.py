@@ -1,5 +1,6 @@
 """Notices to real receivers: a webhook that checks the signature, Slack's and SNS's shapes, a real
-Alertmanager; one id for each crossing through failures, kill -9, a restart and two processes.
+Alertmanager; one id for each crossing through failures, kill -9, a restart, two processes and two
+replicas on one PostgreSQL.
 
 What crosses here is unpriced spend, which every ledger can have. Needs `prometheus-alertmanager`
 (Debian's name; upstream calls the program `alertmanager`).
@@ -12,6 +13,7 @@ import hmac
 import http.server
 import json
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +30,7 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.config
 import botocore.credentials
+import replicas
 from harness import REGION, UPSTREAM_KEY, Workspace, configuration, run
 
 MESSAGES = [{"role": "user", "content": [{"text": "Hello"}]}]
@@ -126,6 +129,17 @@ def spend(proxy, tenant="search"):
     bedrock.converse(modelId=UNPRICED, messages=MESSAGES)
 
 
+def pay(proxy):
+    """One call of tenant search. 0.25 and 1.25 dollars a million: it costs 0.0006."""
+    path = "/model/anthropic.claude-3-haiku-20240307-v1:0/converse"
+    headers = {"content-type": "application/json", "x-bedrock-meter-tenant": "search",
+               "x-simulate": "input=1900,output=100"}
+    body = json.dumps({"messages": MESSAGES}).encode()
+    request = urllib.request.Request(proxy.url + path, body, headers, method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.read()
+
+
 def log(proxy, *options):
     code, printed = run("alerts", "log", "--ledger", proxy.ledger, "--format", "json", *options)
     if code:
@@ -200,16 +214,6 @@ class Alerts(unittest.TestCase):
             def proxy():
                 return workspace.proxy(simulator.url, budgets__search=budget, alerts={"timeout": "2s"},
                                        alerts__outlets__ops=webhook(receiver.url))
-
-            # 0.25 and 1.25 dollars a million: two calls cost 0.0006 each.
-            def pay(proxy):
-                path = "/model/anthropic.claude-3-haiku-20240307-v1:0/converse"
-                headers = {"content-type": "application/json", "x-bedrock-meter-tenant": "search",
-                           "x-simulate": "input=1900,output=100"}
-                body = json.dumps({"messages": MESSAGES}).encode()
-                request = urllib.request.Request(proxy.url + path, body, headers, method="POST")
-                with urllib.request.urlopen(request, timeout=30) as answer:
-                    answer.read()
 
             first = proxy()
             pay(first)
@@ -416,6 +420,148 @@ class Alerts(unittest.TestCase):
                     one for one in alerts_of(first) if one["endsAt"] > alert["endsAt"]])
                 self.assertEqual([alert["fingerprint"]], [one["fingerprint"] for one in later])
                 self.assertEqual(alert["startsAt"], later[0]["startsAt"])
+
+
+class OfReplicas(replicas.OnPostgres):
+    """Replicas with a directory each, one PostgreSQL and one webhook."""
+
+    BUDGETS = {
+        "budgets__search": {"tenant": "search", "limit_usd": "0.001", "period": "month", "thresholds": [50],
+                            "outlets": ["ops"]},
+        # Nobody is told of it: its gauge moves with each look of the thread.
+        "budgets__looks": {"tenant": "search", "limit_usd": "1000", "period": "month"},
+    }
+
+    def setUp(self):
+        super().setUp()
+        self.receiver = Receiver()
+
+    def teller(self, name, timeout="4s"):
+        return self.replica(name, self.BUDGETS | {
+            "alerts": {"default_outlets": ["ops"], "timeout": timeout},
+            "alerts__outlets__ops": webhook(self.receiver.url)})
+
+    def spent(self, proxy):
+        return proxy.metric("bedrock_meter_budget_spent_usd", budget="looks")
+
+    def look(self, proxy):
+        """Returns when the thread has looked through once, from its beginning to its end."""
+        for _ in range(2):
+            before = self.spent(proxy)
+            pay(proxy)
+            self.wait_until("a look", lambda before=before: self.spent(proxy) > before)
+
+    def has_unpriced(self, proxy, *tenants):
+        """Returns when the sums that the thread looks at have calls of these without a price."""
+        def shown(tenant):
+            return proxy.metric("bedrock_meter_period_calls", tenant=tenant, price_status="unpriced", period="day")
+
+        self.wait_until(f"{tenants} in the sums", lambda: all(shown(tenant) for tenant in tenants))
+
+    def rows(self):
+        """Of each notice in the log: standing and attempts, by id."""
+        rows = self.server.sql("SELECT id, delivered_at IS NOT NULL, attempts FROM bedrock_meter.alert_deliveries")
+        return {id_: (is_delivered == "t", int(attempts)) for id_, is_delivered, attempts in rows}
+
+    def told_by(self, proxy):
+        """The ids that this replica says that it has delivered."""
+        events = [line for line in proxy.text().splitlines() if "alert_delivered" in line]
+        return collections.Counter(re.search(r"\bid\W+([0-9a-f]{32})\b", line)[1] for line in events)
+
+    def about(self):
+        """What the webhook heard, by whom and what it is about."""
+        return collections.Counter((n["kind"], n["tenant"]) for n in self.receiver.notices())
+
+    def test_each_crossing_is_told_by_one_of_them_under_one_id_also_through_a_kill(self):
+        proxies = [self.teller("one"), self.teller("two")]
+        threads = [threading.Thread(target=spend, args=(proxy, tenant))
+                   for proxy in proxies for tenant in ("red", "blue", "green")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for proxy in proxies:
+            self.has_unpriced(proxy, "red", "blue", "green")
+            self.look(proxy)
+        expected = {("unpriced_spend", tenant): 1 for tenant in ("red", "blue", "green")}
+        expected["threshold", "search"] = 1
+        with self.subTest("both have seen them, one has told"):
+            self.wait_until("they are told", lambda: len(self.receiver.requests) >= len(expected))
+            self.assertEqual(expected, self.about())
+            ids = {request.headers["idempotency-key"] for request in self.receiver.requests}
+            self.assertEqual(len(expected), len(ids))
+            self.wait_until("the log says so", lambda: self.rows() == dict.fromkeys(ids, (True, 1)))
+        with self.subTest("who told is in their logs"):
+            self.wait_until("they say so", lambda: sum(map(self.told_by, proxies), collections.Counter())
+                            == collections.Counter(ids))
+        with self.subTest("alerts log shows it to a reader, from anywhere"):
+            code, printed = run("alerts", "log", "--config", self.config("reader"), "--format", "json")
+            self.assertEqual(0, code, printed)
+            self.assertEqual(ids, {line["notice"]["id"] for line in json.loads(printed)})
+        with self.subTest("no replica has a log of its own"):
+            self.assertEqual([], [p for p in proxies if (p.ledger / "alerts.sqlite3").exists()])
+        with self.subTest("one is killed and starts again: nothing is told anew, and what is new once"):
+            proxies[0].kill()
+            proxies[0] = self.teller("one")
+            spend(proxies[1], "yellow")
+            for proxy in proxies:
+                self.has_unpriced(proxy, "red", "blue", "green", "yellow")
+                self.look(proxy)
+            self.wait_until("it is told", lambda: len(self.receiver.requests) > len(expected))
+            self.assertEqual(expected | {("unpriced_spend", "yellow"): 1}, self.about())
+        self.assertEqual([0, 0], [proxy.terminate() for proxy in proxies])
+
+    def test_a_kill_in_mid_delivery_leaves_it_to_the_other_under_the_same_id(self):
+        dies, stays = self.teller("one"), self.teller("two")
+        # So that it is certain who is in mid-delivery.
+        stays.process.send_signal(signal.SIGSTOP)
+        self.receiver.hold.set()
+        spend(dies)
+        self.receiver.wait(1)
+        dies.kill()
+        [(id_, (is_delivered, attempts))] = self.rows().items()
+        self.assertFalse(is_delivered)
+        stays.process.send_signal(signal.SIGCONT)
+        self.receiver.hold.clear()
+        # It is held for three times the limit of an attempt, and two seconds.
+        self.receiver.wait(attempts + 1, 60)
+        self.wait_until("it is delivered", lambda: self.rows() == {id_: (True, attempts + 1)})
+        self.assertEqual({id_}, {request.headers["idempotency-key"] for request in self.receiver.requests})
+        self.assertEqual(1, len({request.body for request in self.receiver.requests}))
+        self.wait_until("it says so", lambda: self.told_by(stays) == {id_: 1})
+        again = self.teller("one")
+        self.has_unpriced(again, "search")
+        self.look(again)
+        self.assertEqual(attempts + 1, sum(n["kind"] == "unpriced_spend" for n in self.receiver.notices()))
+
+    def test_a_server_that_is_away_is_told_of_by_each_under_one_id_and_nothing_is_told_anew(self):
+        proxies = [self.teller("one"), self.teller("two")]
+        spend(proxies[0], "red")
+        for proxy in proxies:
+            self.has_unpriced(proxy, "red")
+            self.look(proxy)
+        self.wait_until("they are told", lambda: {("unpriced_spend", "red"), ("threshold", "search")} <= self.about().keys())
+        self.server.stop()
+        self.wait_until("each tells of the log", lambda: sum(
+            n["kind"] == "store_trouble" and n["subject"] == "store=alerts" for n in self.receiver.notices()) >= 2)
+        self.server.start()
+        for proxy in proxies:
+            self.wait_until("the log is back", lambda proxy=proxy: "alerts_log_recovered" in proxy.text())
+            self.look(proxy)
+        spend(proxies[1], "blue")
+        for proxy in proxies:
+            self.has_unpriced(proxy, "red", "blue")
+            self.look(proxy)
+        self.wait_until("it is told", lambda: ("unpriced_spend", "blue") in self.about())
+        about = self.about()
+        with self.subTest("what the log had or has is told once"):
+            for key in (("unpriced_spend", "red"), ("unpriced_spend", "blue"), ("threshold", "search")):
+                self.assertEqual(1, about[key], key)
+        with self.subTest("what each told from memory is in the log now"):
+            self.wait_until("all is delivered", lambda: all(is_delivered for is_delivered, _ in self.rows().values()))
+            told = {n["id"] for n in self.receiver.notices()}
+            self.assertEqual(told, self.rows().keys())
+        self.assertEqual([0, 0], [proxy.terminate() for proxy in proxies])
 
 
 def free_port():

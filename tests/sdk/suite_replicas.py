@@ -18,6 +18,7 @@ import unittest
 import urllib.parse
 import uuid
 
+import replicas
 import suite_budgets
 import suite_crash
 from harness import MODEL, ROOT, Workspace, run
@@ -25,7 +26,7 @@ from harness import MODEL, ROOT, Workspace, run
 sys.path.insert(0, str(ROOT / "tests"))
 import postgres  # noqa: E402
 
-SECONDS_MAX = 60
+SECONDS_MAX = replicas.SECONDS_MAX
 
 
 class LongCalls:
@@ -117,53 +118,17 @@ class Load(suite_crash.Load):
         pass
 
 
-@unittest.skipUnless(postgres.programs(), "no PostgreSQL is installed")
-class Replicas(unittest.TestCase):
-    def setUp(self):
-        self.server = postgres.Postgres()
-        self.addCleanup(self.server.remove)
-        self.workspace = self.enterContext(Workspace())
-        self.simulator = self.workspace.simulator()
-        self.server.sql((ROOT / "deploy/postgres/roles.sql").read_text())
-        code, printed = run("ledger", "migrate", "--config", self.config("owner"))
-        self.assertEqual(0, code, printed)
-
-    def ledger(self, role):
-        return {"url": self.server.url(f"meter_{role}"), "sslmode": "disable",
-                "connect_timeout": "1s", "statement_timeout": "2s"}
-
-    def config(self, role):
-        file = self.workspace.path / f"{role}.toml"
-        lines = "".join(f"{k} = {json.dumps(v)}\n" for k, v in self.ledger(role).items())
-        file.write_text(f'[ledger]\nstore = "postgres"\n[ledger.postgres]\n{lines}')
-        return file
-
-    def replica(self, name, sections=None, **changes):
-        return self.workspace.proxy(
-            self.simulator.url, name=name, ledger={"store": "postgres"},
-            ledger__postgres=self.ledger("writer"), replica={"id": name} | changes, **sections or {},
-        )
-
-    def count(self, table):
-        return int(self.server.sql(f"SELECT count(*) FROM bedrock_meter.{table}")[0][0])
-
-    def entries(self):
-        rows = self.server.sql("SELECT to_json(e) FROM bedrock_meter.entries AS e")
-        return [json.loads(row[0]) for row in rows]
-
-    def wait_until(self, what, is_so):
-        deadline = time.monotonic() + SECONDS_MAX
-        while not is_so():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.05)
-
-    def wait_for_more_entries(self, more=50):
-        """The store takes entries, so that what comes next hits it at work."""
-        before = self.count("entries")
-        self.wait_until("entries arrive", lambda: self.count("entries") >= before + more)
-
+class Replicas(replicas.OnPostgres):
     def judge(self, served, found):
         suite_crash.Crash.judge(self, served, found)
+
+    def judge_sums(self):
+        with self.subTest("sums of hours and days are those of the entries"):
+            code, said = run("ledger", "verify", "--config", self.config("reader"))
+            self.assertEqual(0, code, said)
+            for table in ("rollup_hours", "rollup_days"):
+                summed = self.server.sql(f"SELECT sum(calls) FROM bedrock_meter.{table}")[0][0]
+                self.assertEqual(self.count("entries"), int(summed), table)
 
     def test_two_replicas_write_one_ledger_and_each_shows_the_sum_of_both(self):
         proxies = [self.replica("one"), self.replica("two")]
@@ -204,6 +169,7 @@ class Replicas(unittest.TestCase):
                 usage = bill[entry["aws_request_id"]]
                 self.assertEqual((usage["input_tokens"], usage["output_tokens"]),
                                  (entry["input_tokens"], entry["output_tokens"]))
+        self.judge_sums()
         for proxy in proxies:
             self.assertEqual(0, proxy.terminate(), proxy.text())
 
@@ -256,6 +222,7 @@ class Replicas(unittest.TestCase):
             self.assertEqual(sorted(row["request_id"] for row in served), sorted(requests))
         with self.subTest("none is an estimate"):
             self.assertEqual({"reported"}, {entry["usage_source"] for entry in found})
+        self.judge_sums()
 
     def test_a_replica_that_is_killed_settles_what_it_left_open_and_the_other_serves_on(self):
         stays, killed = self.replica("one"), self.replica("two")
@@ -273,6 +240,7 @@ class Replicas(unittest.TestCase):
         print(f"\n    {len(served)} calls reached the simulator, {len(found)} entries, "
               f"answers {dict(load.sent)}")
         self.judge(served, found)
+        self.judge_sums()
 
     def test_open_calls_of_a_replica_that_is_gone_with_its_disk_are_settled_by_the_other(self):
         stays, gone = self.replica("one", lease="2s"), self.replica("two", lease="2s")

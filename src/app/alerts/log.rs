@@ -1,11 +1,12 @@
-//! The delivery log of this process: the file, or a log in memory while that cannot be written.
+//! The delivery log of this process: that of the settings, or one in memory while that cannot be
+//! written.
 //!
-//! Ids do not depend on the log. What memory delivered is written down once the file is back; a
+//! Ids do not depend on the log. What memory delivered is written down once the log is back; a
 //! restart before that may tell twice, with the same id.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::place::LogPlace;
 use crate::alerts::{
     AlertError, Delivery, DeliveryLog, Line, Notice, Outcome, SqliteLog, Standing,
 };
@@ -13,28 +14,28 @@ use crate::domain::Timestamp;
 
 /// The log that is in use.
 pub(super) struct AlertLog {
-    file: PathBuf,
-    log: Option<SqliteLog>,
-    /// In place of the file, since then.
+    place: LogPlace,
+    log: Option<Box<dyn DeliveryLog>>,
+    /// In place of that log, since then.
     memory: Option<(SqliteLog, Instant)>,
 }
 
 impl AlertLog {
-    /// Opens the file; a file that cannot be opened must not keep calls from being served.
-    pub(super) fn open(file: PathBuf) -> Self {
+    /// Opens the log; one that cannot be opened must not keep calls from being served.
+    pub(super) fn open(place: LogPlace) -> Self {
         let mut log = Self {
-            file,
+            place,
             log: None,
             memory: None,
         };
-        match SqliteLog::open(&log.file) {
+        match log.place.open() {
             Ok(opened) => log.log = Some(opened),
-            Err(error) => log.leave_file(&error),
+            Err(error) => log.leave(&error),
         }
         log
     }
 
-    /// Whether the file cannot be written.
+    /// Whether the log cannot be written.
     pub(super) const fn is_in_trouble(&self) -> bool {
         self.memory.is_some()
     }
@@ -53,8 +54,12 @@ impl AlertLog {
         due.unwrap_or_default()
     }
 
-    pub(super) fn settle(&mut self, delivery: &Delivery, outcome: &Outcome) {
-        let _settled = self.with(|log| log.settle(delivery, outcome));
+    pub(super) fn settle(&mut self, delivery: &Delivery, outcome: &Outcome, now: Timestamp) {
+        let _settled = self.with(|log| log.settle(delivery, outcome, now));
+        // It may have been taken from the log that is away now, which is to hear of it later.
+        if let (Some((memory, _since)), Outcome::Delivered) = (&mut self.memory, outcome) {
+            let _written = memory.write_down(&delivered(delivery, now));
+        }
     }
 
     pub(super) fn pending(&mut self) -> Option<u64> {
@@ -65,7 +70,7 @@ impl AlertLog {
         let _pruned = self.with(|log| log.prune(ended_before));
     }
 
-    /// Goes back to the file when it can be written again and memory has nothing left to deliver.
+    /// Goes back to the log when it can be written again and memory has nothing left to deliver.
     pub(super) fn recover(&mut self) {
         let Some((memory, tried)) = &mut self.memory else {
             return;
@@ -75,11 +80,9 @@ impl AlertLog {
         }
         *tried = Instant::now();
         let lines = memory.lines(LINES_MAX).unwrap_or_default();
-        let opened = SqliteLog::open(&self.file);
+        let opened = self.place.open();
         let written = opened.and_then(|mut log| {
-            lines
-                .iter()
-                .try_for_each(|line| write_down(&mut log, line))?;
+            lines.iter().try_for_each(|line| log.write_down(line))?;
             Ok(log)
         });
         match written {
@@ -88,22 +91,22 @@ impl AlertLog {
                 self.memory = None;
                 tracing::info!(
                     event = "alerts_log_recovered",
-                    "the delivery log is a file again"
+                    "the delivery log is written again"
                 );
             }
             Err(error) => tracing::warn!(event = "alerts_log_failed", %error, "delivery log"),
         }
     }
 
-    /// Does something with the log in use; with that in memory, where the file fails.
+    /// Does something with the log in use; with that in memory, where the other fails.
     fn with<T>(
         &mut self,
-        mut work: impl FnMut(&mut SqliteLog) -> Result<T, AlertError>,
+        mut work: impl FnMut(&mut dyn DeliveryLog) -> Result<T, AlertError>,
     ) -> Option<T> {
         if let Some(log) = &mut self.log {
-            match work(log) {
+            match work(log.as_mut()) {
                 Ok(done) => return Some(done),
-                Err(error) => self.leave_file(&error),
+                Err(error) => self.leave(&error),
             }
         }
         let (memory, _since) = self.memory.as_mut()?;
@@ -114,7 +117,7 @@ impl AlertLog {
         .ok()
     }
 
-    fn leave_file(&mut self, error: &AlertError) {
+    fn leave(&mut self, error: &AlertError) {
         let message = "the delivery log cannot be written; notices are kept in memory";
         tracing::error!(event = "alerts_log_failed", %error, "{message}");
         self.log = None;
@@ -122,25 +125,20 @@ impl AlertLog {
     }
 }
 
-/// Claims what memory has told, so that it is not told again.
-fn write_down(log: &mut SqliteLog, line: &Line) -> Result<(), AlertError> {
-    log.claim(&line.notice, &line.outlet, line.claimed_at)?;
-    let delivery = Delivery {
-        notice: line.notice.clone(),
-        outlet: line.outlet.clone(),
-        attempts: line.attempts,
-        claimed_at: line.claimed_at,
-    };
-    let at = line.ended_at.unwrap_or(line.claimed_at);
-    let why = line.last_error.clone().unwrap_or_default();
-    let outcome = match line.standing {
-        Standing::Delivered => Outcome::Delivered(at),
-        Standing::Failed => Outcome::GivenUp(at, why),
-        Standing::Pending => Outcome::Again(at, why),
-    };
-    log.settle(&delivery, &outcome)
+/// The line of what an outlet has just taken.
+fn delivered(delivery: &Delivery, now: Timestamp) -> Line {
+    Line {
+        notice: delivery.notice.clone(),
+        outlet: delivery.outlet.clone(),
+        standing: Standing::Delivered,
+        attempts: delivery.attempts,
+        claimed_at: delivery.claimed_at,
+        ended_at: Some(now),
+        next_try_at: None,
+        last_error: None,
+    }
 }
 
-/// How often the file is tried again.
+/// How often the log is tried again.
 const RECOVERY_PAUSE: Duration = Duration::from_secs(10);
 const LINES_MAX: usize = 10_000;

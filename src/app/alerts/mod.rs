@@ -1,15 +1,20 @@
 //! The thread that tells people. Calls never meet it; it reads what other threads leave.
 
 mod again;
+mod desk;
 mod log;
+#[cfg(test)]
+mod log_tests;
+mod moved;
+mod place;
 mod road;
+mod shared;
 mod signals;
 mod teller;
 mod test_alert;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -17,6 +22,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use place::LogPlace;
 pub(super) use signals::SignalSource;
 use teller::Teller;
 pub use test_alert::{TestedOutlet, test_alert};
@@ -36,7 +42,7 @@ pub(super) type Signals = Box<dyn FnMut(&SuddenSettings) -> Vec<Signal> + Send>;
 pub(super) struct Alerts {
     pub(super) settings: Settings,
     pub(super) upstream: upstream::Settings,
-    pub(super) ledger_directory: PathBuf,
+    pub(super) log: LogPlace,
     pub(super) standings: Standings,
     pub(super) signals: Signals,
     pub(super) credentials: CredentialStore,

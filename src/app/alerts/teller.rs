@@ -1,7 +1,6 @@
 //! Looks each second what stands, notes it in the delivery log, and delivers.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Alerts;
 use super::again::{Told, standing_for, to_tell_again};
+use super::desk::Desk;
 use super::log::AlertLog;
 use super::road::Road;
 use crate::alerts::{
-    Delivery, Firing, Kind, Notice, Outcome, Settings, Signal, SqliteLog, crossings, forecast,
-    pause,
+    Delivery, Firing, Kind, Notice, Outcome, Settings, Signal, crossings, forecast, pause,
 };
 use crate::domain::{BudgetStanding, Keyword as _, Timestamp};
 use crate::telemetry::BudgetGauge;
@@ -25,16 +24,18 @@ use crate::upstream;
 /// What an attempt came to.
 type Attempt = (Delivery, Result<String, String>);
 
+/// The id of a notice, and an outlet that is to hear of it.
+type Claim = (String, Arc<str>);
+
 /// Who tells: what it knows between two looks.
 pub(super) struct Teller {
     pub(super) alerts: Alerts,
     roads: BTreeMap<String, Arc<Road>>,
-    file: PathBuf,
     defaults: Arc<[Arc<str>]>,
     /// None where there are no outlets: nobody is told, so nothing is written.
-    log: Option<AlertLog>,
-    /// Notices that stand, with their outlets, and are in the log.
-    claimed: HashSet<(String, Arc<str>)>,
+    log: Option<Desk>,
+    /// What is in the log, of all that stands; what stands no more is forgotten while the log is there.
+    claimed: HashSet<Claim>,
     /// What each outlet that hears again was told of.
     told: BTreeMap<String, Told>,
     pruned_at: Option<Instant>,
@@ -48,12 +49,9 @@ impl Teller {
     /// # Errors
     /// When an outlet cannot be had.
     pub(super) fn new(alerts: Alerts) -> anyhow::Result<Self> {
-        let file = alerts.settings.file.clone();
-        let file = file.unwrap_or_else(|| SqliteLog::file_in(&alerts.ledger_directory));
         let mut teller = Self {
             roads: roads(&alerts.settings, &alerts.upstream)?,
             alerts,
-            file,
             defaults: Arc::default(),
             log: None,
             claimed: HashSet::new(),
@@ -87,7 +85,11 @@ impl Teller {
 
     fn follow_settings(&mut self) {
         if self.log.is_none() && !self.roads.is_empty() {
-            self.log = Some(AlertLog::open(self.file.clone()));
+            let opened = Desk::open(self.alerts.log.clone());
+            let opened = opened.inspect_err(|error| {
+                tracing::error!(event = "alerts_failed", %error, "start the delivery log's thread");
+            });
+            self.log = opened.ok();
         }
         let defaults = self.alerts.settings.default_outlets.iter();
         self.defaults = defaults.map(|name| name.as_str().into()).collect();
@@ -110,25 +112,28 @@ impl Teller {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(attempt) = self.on_their_way.join_next() => self.settle_joined(attempt),
+                Some(attempt) = self.on_their_way.join_next() => self.settle_joined(attempt).await,
                 Some(again) = self.again.join_next() => self.note_again(again),
                 Ok(()) = settings.changed() => {
                     let settings = settings.borrow_and_update().clone();
                     self.reload(settings);
                 }
-                _instant = beat.tick() => self.look(),
+                _instant = beat.tick() => tokio::select! {
+                    () = late(&stop) => break,
+                    () = self.look() => {}
+                },
             }
         }
         let rest = async {
             while let Some(attempt) = self.on_their_way.join_next().await {
-                self.settle_joined(attempt);
+                self.settle_joined(attempt).await;
             }
         };
         // What does not end in time is held in the log, and due again after that.
         let _ended = tokio::time::timeout(STOP_MAX, rest).await;
     }
 
-    pub(super) fn look(&mut self) {
+    pub(super) async fn look(&mut self) {
         let now = self.alerts.clock.now();
         let standings = (self.alerts.standings)();
         self.alerts.metrics.budgets(gauges(&standings, now));
@@ -136,19 +141,22 @@ impl Teller {
             return;
         }
         let mut firing = crossings(&standings, now);
-        firing.extend(self.signals(now));
-        self.claim(&firing, now);
-        self.deliver_due(now);
+        firing.extend(self.signals(now).await);
+        let standing = self.claim(&firing, now).await;
+        self.deliver_due(now).await;
         self.tell_again(&firing, now);
-        self.keep_log(now);
+        // Without the log nobody else would know that it was told.
+        if self.keep_log(now).await {
+            self.claimed = standing;
+        }
     }
 
-    fn signals(&mut self, now: Timestamp) -> Vec<Firing> {
+    async fn signals(&mut self, now: Timestamp) -> Vec<Firing> {
         if self.defaults.is_empty() {
             return Vec::new();
         }
         let mut signals = (self.alerts.signals)(&self.alerts.settings.sudden);
-        if self.log.as_ref().is_some_and(AlertLog::is_in_trouble) {
+        if self.is_log_in_trouble().await {
             let (store, mode) = ("alerts", "the delivery log is kept in memory");
             signals.push(Signal::Trouble { store, mode });
         }
@@ -159,37 +167,54 @@ impl Teller {
         signals.iter().map(firing).collect()
     }
 
-    /// Notes each notice for each of its outlets, once.
-    fn claim(&mut self, firing: &[Firing], now: Timestamp) {
+    async fn is_log_in_trouble(&self) -> bool {
+        match &self.log {
+            Some(log) => log.with(|log| log.is_in_trouble()).await == Some(true),
+            None => false,
+        }
+    }
+
+    /// Notes each notice for each of its outlets, once. Returns all that is noted.
+    async fn claim(&mut self, firing: &[Firing], now: Timestamp) -> HashSet<Claim> {
         let mut standing = HashSet::new();
         for one in firing {
             for outlet in &*one.outlets {
                 let key = (one.notice.id.clone(), Arc::clone(outlet));
-                if self.claimed.contains(&key) || self.claim_one(&one.notice, outlet, now) {
+                if self.claimed.contains(&key) || self.claim_one(&one.notice, outlet, now).await {
                     standing.insert(key);
                 }
             }
         }
-        self.claimed = standing;
+        self.claimed.extend(standing.iter().cloned());
+        standing
     }
 
-    fn claim_one(&mut self, notice: &Notice, outlet: &str, now: Timestamp) -> bool {
-        if !self.roads.contains_key(outlet) {
+    async fn claim_one(&self, notice: &Notice, outlet: &Arc<str>, now: Timestamp) -> bool {
+        if !self.roads.contains_key(&**outlet) {
             let message = "a budget names an outlet that there is not";
-            tracing::warn!(event = "alert_outlet_unknown", outlet, "{message}");
+            tracing::warn!(
+                event = "alert_outlet_unknown",
+                outlet = &**outlet,
+                "{message}"
+            );
             return true;
         }
-        let log = self.log.as_mut();
-        log.is_some_and(|log| log.claim(notice, outlet, now))
+        let Some(log) = &self.log else {
+            return false;
+        };
+        let (notice, outlet) = (notice.clone(), Arc::clone(outlet));
+        let claim = move |log: &mut AlertLog| log.claim(&notice, &outlet, now);
+        log.with(claim).await == Some(true)
     }
 
-    fn deliver_due(&mut self, now: Timestamp) {
+    async fn deliver_due(&mut self, now: Timestamp) {
         let room = ON_THEIR_WAY_MAX.saturating_sub(self.on_their_way.len());
-        let Some(log) = self.log.as_mut().filter(|_| room > 0) else {
+        let Some(log) = self.log.as_ref().filter(|_| room > 0) else {
             return;
         };
         let hold = self.alerts.settings.timeout.saturating_mul(ADDRESSES_MAX) + HOLD_MARGIN;
-        for delivery in log.take_due(room, hold, now) {
+        let due = log.with(move |log| log.take_due(room, hold, now)).await;
+        for delivery in due.unwrap_or_default() {
             let road = self.roads.get(&delivery.outlet).cloned();
             let authority = self.alerts.credentials.current(now);
             self.on_their_way.spawn(async move {
@@ -202,16 +227,16 @@ impl Teller {
         }
     }
 
-    pub(super) fn settle_joined(&mut self, attempt: Result<Attempt, JoinError>) {
+    pub(super) async fn settle_joined(&self, attempt: Result<Attempt, JoinError>) {
         match attempt {
-            Ok((delivery, told)) => self.settle(&delivery, told),
+            Ok((delivery, told)) => self.settle(delivery, told).await,
             Err(error) => {
                 tracing::error!(event = "alerts_failed", %error, "a delivery panicked");
             }
         }
     }
 
-    fn settle(&mut self, delivery: &Delivery, told: Result<String, String>) {
+    async fn settle(&self, delivery: Delivery, told: Result<String, String>) {
         let now = self.alerts.clock.now();
         let metrics = &self.alerts.metrics;
         let Delivery {
@@ -219,7 +244,7 @@ impl Teller {
             outlet,
             attempts,
             ..
-        } = delivery;
+        } = &delivery;
         let (id, kind) = (notice.id.as_str(), notice.kind.name());
         let outcome = match told {
             Ok(_status) => {
@@ -232,12 +257,12 @@ impl Teller {
                     attempts,
                     "notice"
                 );
-                Outcome::Delivered(now)
+                Outcome::Delivered
             }
             Err(why) => {
                 metrics.alert_failed(outlet);
-                let outcome = self.after_failure(delivery, why.clone(), now);
-                let gives_up = matches!(outcome, Outcome::GivenUp(..));
+                let outcome = self.after_failure(&delivery, why.clone(), now);
+                let gives_up = matches!(outcome, Outcome::GivenUp(_));
                 if gives_up {
                     metrics.alert_given_up(outlet);
                 }
@@ -254,8 +279,10 @@ impl Teller {
                 outcome
             }
         };
-        if let Some(log) = &mut self.log {
-            log.settle(delivery, &outcome);
+        if let Some(log) = &self.log {
+            let _settled = log
+                .with(move |log| log.settle(&delivery, &outcome, now))
+                .await;
         }
     }
 
@@ -263,9 +290,9 @@ impl Teller {
         let pause = pause(delivery.attempts, fastrand::u8(..));
         let next = later(now, pause);
         if next > later(delivery.claimed_at, self.alerts.settings.retry_for) {
-            Outcome::GivenUp(now, why)
+            Outcome::GivenUp(why)
         } else {
-            Outcome::Again(next, why)
+            Outcome::Again(pause, why)
         }
     }
 
@@ -293,22 +320,31 @@ impl Teller {
         }
     }
 
-    fn keep_log(&mut self, now: Timestamp) {
-        let Some(log) = &mut self.log else {
-            return;
+    /// Whether the log is there.
+    async fn keep_log(&mut self, now: Timestamp) -> bool {
+        let Some(log) = &self.log else {
+            return false;
         };
-        log.recover();
-        if let Some(pending) = log.pending() {
+        let is_due = |at: Instant| at.elapsed() >= PRUNE_INTERVAL;
+        let prunes = self.pruned_at.is_none_or(is_due);
+        if prunes {
+            self.pruned_at = Some(Instant::now());
+        }
+        let keep_ms = self.alerts.settings.keep_for.as_millis();
+        let keep_ms = i64::try_from(keep_ms).unwrap_or(i64::MAX);
+        let before = Timestamp::from_unix_ms(now.unix_ms().saturating_sub(keep_ms));
+        let kept = log.with(move |log| {
+            log.recover();
+            if prunes {
+                log.prune(before);
+            }
+            (log.pending(), !log.is_in_trouble())
+        });
+        let (pending, is_there) = kept.await.unwrap_or_default();
+        if let Some(pending) = pending {
             self.alerts.metrics.alerts_pending(pending);
         }
-        let is_due = |at: Instant| at.elapsed() >= PRUNE_INTERVAL;
-        if self.pruned_at.is_none_or(is_due) {
-            self.pruned_at = Some(Instant::now());
-            let keep_ms = self.alerts.settings.keep_for.as_millis();
-            let keep_ms = i64::try_from(keep_ms).unwrap_or(i64::MAX);
-            let before = now.unix_ms().saturating_sub(keep_ms);
-            log.prune(Timestamp::from_unix_ms(before));
-        }
+        is_there
     }
 }
 
@@ -340,6 +376,12 @@ fn gauges(standings: &[BudgetStanding], now: Timestamp) -> Vec<BudgetGauge> {
         has_outlets: !standing.outlets.is_empty(),
     };
     standings.iter().map(gauge).collect()
+}
+
+/// Returns when it was stopped, and what is under way took too long after that.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(STOP_MAX).await;
 }
 
 fn later(than: Timestamp, by: Duration) -> Timestamp {

@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::again::{Told, to_tell_again};
 use super::teller::Teller;
 use super::*;
-use crate::alerts::{Notice, OutletKind, OutletSettings};
+use crate::alerts::{Line, Notice, OutletKind, OutletSettings, Standing};
 use crate::domain::{Keyword as _, ManualClock, Secret, Timestamp, Usd};
+use crate::ledger::test_stores::{Fresh, fresh, stores};
+use crate::ledger::{SharedDeliveries, StoreKind};
 use crate::telemetry::{CollectorUrl, KnownNames, Observed};
 use crate::upstream::CredentialSettings;
 
@@ -27,13 +28,14 @@ async fn receiver() -> (String, Heard) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let request = read_request(stream).await;
-            keeps.lock().unwrap().push(request);
+            keeps.lock().unwrap().extend(request);
         }
     });
     (url, heard)
 }
 
-async fn read_request(mut stream: TcpStream) -> (String, serde_json::Value) {
+/// None where the other end is gone before it has said all.
+async fn read_request(mut stream: TcpStream) -> Option<(String, serde_json::Value)> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -41,19 +43,24 @@ async fn read_request(mut stream: TcpStream) -> (String, serde_json::Value) {
             && let Ok(body) = serde_json::from_str(body)
         {
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-            stream.write_all(answer).await.unwrap();
+            stream.write_all(answer).await.ok()?;
             let path = head.split(' ').nth(1).unwrap().to_owned();
-            return (path, body);
+            return Some((path, body));
         }
         let mut piece = [0; 4096];
-        let read = stream.read(&mut piece).await.unwrap();
+        let read = stream
+            .read(&mut piece)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
         bytes.extend_from_slice(&piece[..read]);
     }
 }
 
 /// A proxy's alerts with budgets that a test moves.
 struct Bench {
-    directory: TempDir,
+    _ledger: Fresh,
+    place: LogPlace,
     url: String,
     heard: Heard,
     clock: Arc<ManualClock>,
@@ -63,6 +70,12 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::on(StoreKind::Sqlite).await
+    }
+
+    /// With the delivery log in that store.
+    async fn on(store: StoreKind) -> Self {
+        let ledger = fresh(store);
         let (url, heard) = receiver().await;
         let metrics = Metrics::new(
             &crate::telemetry::Settings::default(),
@@ -71,7 +84,8 @@ impl Bench {
             },
         );
         Self {
-            directory: tempfile::tempdir().unwrap(),
+            place: LogPlace::of(&Settings::default(), &ledger.settings),
+            _ledger: ledger,
             url,
             heard,
             clock: Arc::default(),
@@ -102,7 +116,7 @@ impl Bench {
                 ..Settings::default()
             },
             upstream: upstream::Settings::default(),
-            ledger_directory: self.directory.path().to_owned(),
+            log: self.place.clone(),
             standings: Box::new(move || standings.lock().unwrap().clone()),
             signals: Box::new(|_| Vec::new()),
             credentials,
@@ -134,6 +148,25 @@ impl Bench {
         }];
     }
 
+    /// The line of an outlet in the delivery log, which has one for each.
+    fn line_of(&self, outlet: &str) -> Line {
+        let lines = off_runtime(|| self.place.open_to_read().unwrap().lines(9).unwrap());
+        let mut found = lines.into_iter().filter(|line| line.outlet == outlet);
+        let line = found.next().unwrap();
+        assert_eq!(found.next(), None);
+        line
+    }
+
+    /// Lets a day's half pass, for the clock and for the server.
+    fn let_holds_end(&self) {
+        let half = Duration::from_hours(11);
+        let later = self.clock.now().unix_ms() + i64::try_from(half.as_millis()).unwrap();
+        self.clock.set(Timestamp::from_unix_ms(later));
+        if let LogPlace::Shared { server, .. } = &self.place {
+            off_runtime(|| SharedDeliveries::open(server).unwrap().pass(half));
+        }
+    }
+
     /// The ids of what the webhook heard, in order.
     fn hooked(&self) -> Vec<String> {
         let heard = self.heard.lock().unwrap();
@@ -158,6 +191,11 @@ impl Bench {
     }
 }
 
+/// Where a store may block.
+fn off_runtime<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
 impl Teller {
     fn settings(&self) -> Settings {
         self.alerts.settings.clone()
@@ -165,9 +203,9 @@ impl Teller {
 
     /// Looks once, and waits for all that follows.
     async fn turn(&mut self) {
-        self.look();
+        self.look().await;
         while let Some(attempt) = self.on_their_way.join_next().await {
-            self.settle_joined(attempt);
+            self.settle_joined(attempt).await;
         }
         while let Some(again) = self.again.join_next().await {
             self.note_again(again);
@@ -179,7 +217,12 @@ const DAY_MS: i64 = 86_400_000;
 
 #[tokio::test]
 async fn a_crossing_is_told_once_through_restarts_and_anew_in_the_next_period() {
-    let bench = Bench::new().await;
+    for store in stores() {
+        a_crossing_is_told_once(&Bench::on(store).await).await;
+    }
+}
+
+async fn a_crossing_is_told_once(bench: &Bench) {
     let mut teller = bench.teller().await;
     bench.budget(0, "10", "4.99");
     teller.turn().await;
@@ -206,6 +249,44 @@ async fn a_crossing_is_told_once_through_restarts_and_anew_in_the_next_period() 
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 3);
+}
+
+#[tokio::test]
+async fn of_two_who_see_a_crossing_at_once_one_tells() {
+    for store in stores() {
+        let bench = Bench::on(store).await;
+        let (mut one, mut other) = (bench.teller().await, bench.teller().await);
+        for (spent, told) in [("6", 1), ("9", 2), ("11", 3)] {
+            bench.budget(0, "10", spent);
+            tokio::join!(one.turn(), other.turn());
+            tokio::join!(one.turn(), other.turn());
+            let ids = bench.hooked();
+            assert_eq!(ids.len(), told, "{store:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_by_one_that_died_is_told_by_another_under_the_same_id() {
+    for store in stores() {
+        let bench = Bench::on(store).await;
+        let mut gone = bench.teller().await;
+        bench.budget(0, "10", "6");
+        gone.look().await;
+        // Whether its request was sent or not: nobody hears what it came to.
+        drop(gone);
+        let mut other = bench.teller().await;
+        other.turn().await;
+        let held = bench.line_of("ops");
+        assert_eq!((held.standing, held.attempts), (Standing::Pending, 1));
+        bench.let_holds_end();
+        other.turn().await;
+        let told = bench.line_of("ops");
+        assert_eq!((told.standing, told.attempts), (Standing::Delivered, 2));
+        let mut ids = bench.hooked();
+        ids.dedup();
+        assert_eq!(ids, [told.notice.id], "{store:?}");
+    }
 }
 
 #[tokio::test]

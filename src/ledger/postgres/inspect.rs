@@ -13,6 +13,8 @@ pub struct SharedCondition {
     pub tables: Tables,
     /// Whether this role may do what `serve` does.
     pub may_serve: bool,
+    /// Whether it may delete old entries.
+    pub may_forget: bool,
     /// The replicas that live.
     pub replicas: u64,
 }
@@ -45,13 +47,15 @@ pub fn inspect_shared(settings: &PostgresSettings) -> Result<SharedCondition, Le
                 State::TooNew { .. } => Tables::TooNew,
             },
             may_serve: false,
+            may_forget: false,
             replicas: 0,
         };
         if condition.tables == Tables::Fit {
             let rows = session.query(RIGHTS, &[])?;
             if let Some(row) = rows.first() {
                 condition.may_serve = row.try_get(0).map_err(Refusal::Refused)?;
-                let replicas: i64 = row.try_get(1).map_err(Refusal::Refused)?;
+                condition.may_forget = row.try_get(1).map_err(Refusal::Refused)?;
+                let replicas: i64 = row.try_get(2).map_err(Refusal::Refused)?;
                 condition.replicas = replicas.unsigned_abs();
             }
         }
@@ -64,5 +68,9 @@ const RIGHTS: &str = "
 SELECT has_table_privilege('entries', 'INSERT') AND has_table_privilege('entries', 'SELECT')
         AND has_function_privilege('make_partitions(bigint)', 'EXECUTE')
         AND has_table_privilege('replicas', 'INSERT') AND has_table_privilege('replicas', 'DELETE')
-        AND has_table_privilege('open_calls', 'INSERT'),
+        AND has_table_privilege('open_calls', 'INSERT')
+        AND has_table_privilege('rollup_days', 'SELECT')
+        AND has_function_privilege('fold_sums(bigint)', 'EXECUTE')
+        AND has_table_privilege('alert_deliveries', 'INSERT'),
+    has_function_privilege('forget_entries(bigint)', 'EXECUTE'),
     (SELECT count(*) FROM replicas WHERE lease_until > now())";

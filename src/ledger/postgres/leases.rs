@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::append::append;
-use super::{Refusal, Session, failed, open};
+use super::{Refusal, Session, failed, open, sums};
 use crate::domain::{CallId, Entry, ReplicaId};
 use crate::ledger::database::Value;
 use crate::ledger::mirror::{Mirror, News};
@@ -31,6 +31,8 @@ pub struct Leases {
     lease: Duration,
     mirror: Arc<Mirror>,
     others: HashMap<String, Heard>,
+    /// When the sums are folded next.
+    fold_at: Instant,
 }
 
 /// What was heard of another replica.
@@ -70,6 +72,7 @@ impl Leases {
             lease: settings.replica.lease,
             mirror: Arc::default(),
             others: HashMap::new(),
+            fold_at: Instant::now() + FOLD_EVERY,
         };
         if !leases
             .take_place()
@@ -165,6 +168,20 @@ impl Leases {
             settled = settled.saturating_add(calls);
         }
         Ok(settled)
+    }
+
+    /// Folds the rows of sums that writers have added, now and then: whichever replica is at it
+    /// does it for all.
+    ///
+    /// # Errors
+    /// When the server refuses; it is tried again.
+    pub fn fold_sums(&mut self) -> Result<(), LedgerError> {
+        if Instant::now() < self.fold_at {
+            return Ok(());
+        }
+        self.fold_at = Instant::now() + FOLD_EVERY;
+        let folded = sums::fold(&self.session, FOLD_ROWS_MIN);
+        folded.map(drop).map_err(failed("fold the sums"))
     }
 
     /// Says that this replica ends and leaves nothing open.
@@ -308,7 +325,7 @@ impl Leases {
                 continue;
             }
             calls.push(row.try_get(0).map_err(Refusal::Refused)?);
-            entries.extend(scanned.calls.into_iter().map(&mut *settle));
+            entries.extend(scanned.records.into_iter().map(&mut *settle));
         }
         let added = append(&self.session, &entries)?;
         let is_last = rows.len() < CALLS_MAX || calls.is_empty();
@@ -325,6 +342,11 @@ impl Leases {
 
 /// Calls of one transaction.
 const CALLS_MAX: usize = 1_000;
+
+/// At some thousand calls a second some ten thousand rows, folded in a tenth of a second.
+const FOLD_EVERY: Duration = Duration::from_secs(10);
+/// So many rows more are nothing to a report, and folding writes all rows of the day anew.
+const FOLD_ROWS_MIN: i64 = 2_000;
 
 /// A process that was killed may start again at once: it waits until it has missed some beats.
 const DEAD_AFTER_MS: i64 = 3_000;

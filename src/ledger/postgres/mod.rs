@@ -5,12 +5,17 @@
 //! and silent. Knows nothing of entries.
 
 mod append;
+mod deliveries;
+mod delivery;
 mod inspect;
 #[cfg(test)]
 mod lease_tests;
 mod leases;
+#[cfg(test)]
+mod rollup_tests;
 mod schema;
 mod settings;
+mod sums;
 #[cfg(test)]
 pub(super) mod tests;
 mod tls;
@@ -24,12 +29,16 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 
 pub(super) use append::append;
+pub use deliveries::SharedDeliveries;
+pub use delivery::SharedDelivery;
 pub use inspect::{SharedCondition, Tables, inspect_shared};
 pub use leases::{Beat, Leases};
+pub use schema::postgres_schema;
 pub use settings::{PostgresProblem, PostgresSettings, SslMode};
+pub(super) use sums::forget;
 
 use super::database::Value;
-use super::{LedgerError, Settings};
+use super::{KeepEntries, LedgerError, Settings};
 use tls::Tls;
 
 /// Why the server did not do what it was asked. Its words hold nothing of a row.
@@ -224,7 +233,7 @@ impl Server {
 /// When the server cannot be reached, or its schema does not fit.
 pub(super) fn open(settings: &PostgresSettings) -> Result<Session, LedgerError> {
     let session = open_to_read(settings)?;
-    schema::set_up(&session)?;
+    schema::set_up(&session, settings)?;
     Ok(session)
 }
 
@@ -236,14 +245,16 @@ pub(super) fn open_to_read(settings: &PostgresSettings) -> Result<Session, Ledge
     Session::open(settings).map_err(failed("connect to the ledger's PostgreSQL"))
 }
 
-/// Brings the tables on the server to what this program needs and grants roles theirs; the version
-/// that they have then.
+/// Brings the tables on the server to what this program needs and grants roles theirs: among it
+/// that the writer may delete old entries, where these settings do not keep them for ever. The
+/// version that the tables have then.
 ///
 /// # Errors
 /// When the server cannot be reached or refuses, or its schema is too new for this program.
 pub fn migrate(settings: &Settings) -> Result<i64, LedgerError> {
-    let session = open_to_read(&settings.postgres)?;
+    let session = open_to_read(&settings.postgres.patient())?;
     schema::migrate(&session)?;
+    schema::let_forget(&session, settings.keep_entries != KeepEntries::Forever)?;
     schema::version(&session)
         .map(|(version, _)| version)
         .map_err(failed("read the schema version"))

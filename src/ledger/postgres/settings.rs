@@ -69,6 +69,14 @@ impl PostgresSettings {
         self.config().map(drop)
     }
 
+    /// The same for what reads or sums up everything.
+    pub(in crate::ledger) fn patient(&self) -> Self {
+        Self {
+            statement_timeout: PATIENCE.max(self.statement_timeout),
+            ..self.clone()
+        }
+    }
+
     /// What the client needs.
     pub(super) fn config(&self) -> Result<Config, PostgresProblem> {
         let refuse = |key, why, mend| PostgresProblem { key, why, mend };
@@ -114,6 +122,9 @@ fn is_plain_name(name: &str) -> bool {
     let begins = name.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
     begins && name.len() <= 63 && name.bytes().all(fits) && !name.starts_with("pg_")
 }
+
+/// A hundred million entries are summed up in minutes.
+const PATIENCE: Duration = Duration::from_hours(2);
 
 #[cfg(test)]
 mod tests {

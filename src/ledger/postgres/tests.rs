@@ -17,11 +17,11 @@ pub(super) fn number(session: &Session, sql: &str) -> i64 {
     session.query(sql, &[]).unwrap()[0].get(0)
 }
 
-fn text(session: &Session, sql: &str) -> String {
+pub(super) fn text(session: &Session, sql: &str) -> String {
     session.query(sql, &[]).unwrap()[0].get(0)
 }
 
-fn entry_at(opened_at: &str) -> Entry {
+pub(super) fn entry_at(opened_at: &str) -> Entry {
     Entry {
         call_id: CallId::generate(Timestamp::from_unix_ms(1)),
         opened_at: opened_at.parse().unwrap(),
@@ -137,23 +137,29 @@ fn a_text_with_a_zero_byte_holds_up_nobody() {
 #[test]
 fn a_sum_past_sixty_four_bits_fails_and_does_not_wrap() {
     for server in servers() {
-        let huge = || Entry {
-            response_bytes: 1,
-            call_id: CallId::generate(Timestamp::from_unix_ms(1)),
-            ..entry()
+        let huge = || {
+            let mut entry = entry_at("2026-11-22");
+            let tokens = crate::domain::Dimension::InputTokens;
+            entry.reading.usage.set(tokens, u64::MAX);
+            entry
         };
-        let (fresh, _ledger) = filled(server, &[huge(), huge()]);
-        let owner = session(&fresh.settings);
-        owner
-            .batch("UPDATE entries SET cost_microusd = 9223372036854775807")
-            .unwrap();
-        let all = Span {
-            from: Timestamp::from_unix_ms(0),
-            to: Timestamp::from_unix_ms(i64::MAX),
-        };
+        // They come in all the same, and can be told apart by call.
+        let (fresh, ledger) = filled(server, &[huge(), huge(), huge()]);
+        assert_eq!(call_ids(&ledger).len(), 3);
+        let session = session(&fresh.settings);
+        session.query("SELECT fold_sums(1)", &[]).unwrap();
+        let sum = text(&session, "SELECT sum(input_tokens)::text FROM rollup_hours");
+        assert_eq!(sum, "27670116110564327421");
         let reader = LedgerReader::of(&fresh.settings).unwrap();
-        let refused = reader.summary(&[GroupBy::Tenant], all).unwrap_err();
-        assert!(refused.to_string().contains("(22003)"), "{refused}");
+        // Of the whole day, and of half an hour.
+        for to in ["2026-11-23", "2026-11-22T00:30:00Z"] {
+            let span = Span {
+                from: "2026-11-22".parse().unwrap(),
+                to: to.parse().unwrap(),
+            };
+            let refused = reader.summary(&[GroupBy::Tenant], span).unwrap_err();
+            assert!(refused.to_string().contains("(22003)"), "{refused}");
+        }
     }
 }
 
@@ -196,12 +202,12 @@ fn two_programs_that_start_at_once_migrate_once() {
             }
         });
         let versions = number(&session(settings), "SELECT count(*) FROM \"schema\"");
-        assert_eq!(versions, 1);
+        assert_eq!(versions, schema::known());
     }
 }
 
 /// The settings of a role that `roles.sql` made.
-fn as_role(settings: &Settings, role: &str) -> Settings {
+pub(super) fn as_role(settings: &Settings, role: &str) -> Settings {
     let mut settings = settings.clone();
     let url = settings.postgres.url.as_ref().unwrap().as_str();
     let url = url.replace("//postgres@", &format!("//meter_{role}@"));
@@ -210,7 +216,7 @@ fn as_role(settings: &Settings, role: &str) -> Settings {
 }
 
 /// A schema that belongs to the owner of `roles.sql`, migrated by it.
-fn of_owner(server: crate::ledger::StoreKind) -> Fresh {
+pub(super) fn of_owner(server: crate::ledger::StoreKind) -> Fresh {
     let fresh = fresh(server);
     let schema = &fresh.settings.postgres.schema;
     let admin = session(&fresh.settings);
@@ -232,7 +238,8 @@ fn a_writer_may_add_and_read_entries_and_nothing_else() {
         let writer = as_role(&fresh.settings, "writer");
         let refused = Ledger::open(&writer).unwrap_err().to_string();
         assert!(refused.contains("ledger migrate"), "{refused}");
-        assert_eq!(migrate(&as_role(&fresh.settings, "owner")).unwrap(), 1);
+        let migrated = migrate(&as_role(&fresh.settings, "owner")).unwrap();
+        assert_eq!(migrated, schema::known());
         let mut ledger = Ledger::open(&writer).unwrap();
         ledger.append(&[entry_at("2031-03-01")]).unwrap();
         assert_eq!(call_ids(&ledger).len(), 1);
@@ -244,12 +251,84 @@ fn a_writer_may_add_and_read_entries_and_nothing_else() {
             "DELETE FROM entries",
             "TRUNCATE entries",
             "DROP TABLE entries_other",
-            "INSERT INTO \"schema\" VALUES (2, now(), 'me', 1)",
+            "INSERT INTO \"schema\" VALUES (77, now(), 'me', 1)",
             "CREATE TABLE mine ()",
         ] {
             let refused = session.batch(forbidden).unwrap_err().to_string();
             assert!(refused.contains("(42501)"), "{forbidden}: {refused}");
         }
+    }
+}
+
+#[test]
+fn the_delivery_log_is_kept_by_the_writer_and_read_by_the_reader() {
+    for server in servers() {
+        let fresh = of_owner(server);
+        migrate(&as_role(&fresh.settings, "owner")).unwrap();
+        let row = SharedDelivery {
+            id: "id".to_owned(),
+            outlet: "ops".to_owned(),
+            kind: "test".to_owned(),
+            notice: "{}".to_owned(),
+            ends: Timestamp::from_unix_ms(0),
+            claimed_at: Timestamp::from_unix_ms(0),
+            attempts: 0,
+            next_try_at: None,
+            delivered_at: None,
+            failed_at: None,
+            last_error: None,
+        };
+        let now = Timestamp::from_unix_ms(7);
+        let writer = as_role(&fresh.settings, "writer").postgres;
+        let writer = SharedDeliveries::open(&writer).unwrap();
+        assert!(writer.claim(&row).unwrap());
+        let taken = writer.take_due(9, Duration::from_mins(1)).unwrap();
+        writer.delivered(&taken[0], now).unwrap();
+        let reader = as_role(&fresh.settings, "reader").postgres;
+        let reader = SharedDeliveries::open_to_read(&reader).unwrap();
+        assert_eq!(reader.lines(9).unwrap()[0].delivered_at, Some(now));
+        let refused = reader.prune(now).unwrap_err().to_string();
+        assert!(refused.contains("read-only"), "{refused}");
+        writer.prune(now).unwrap();
+        assert_eq!(reader.lines(9).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_delivery_log_whose_connection_broke_asks_once_more() {
+    for server in servers() {
+        let fresh = fresh(server);
+        let log = SharedDeliveries::open(&fresh.settings.postgres).unwrap();
+        let pid = number(&log.session, "SELECT pg_backend_pid()::bigint");
+        let end = format!("SELECT pg_terminate_backend({pid})");
+        session(&fresh.settings).query(&end, &[]).unwrap();
+        assert_eq!(log.pending().unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_schema_of_the_first_version_gains_the_newer_tables_and_still_takes_its_programs() {
+    for server in servers() {
+        let fresh = fresh(server);
+        let schema = &fresh.settings.postgres.schema;
+        let session = session(&fresh.settings);
+        session
+            .batch(&format!("CREATE SCHEMA \"{schema}\""))
+            .unwrap();
+        session
+            .batch(&include_str!("version_1.sql").replace("{schema}", schema))
+            .unwrap();
+        session
+            .batch("INSERT INTO \"schema\" VALUES (1, now(), 'bedrock-meter 0', 1)")
+            .unwrap();
+        append(&session, &[entry_at("2026-11-22")]).unwrap();
+        let log = SharedDeliveries::open(&fresh.settings.postgres).unwrap();
+        assert_eq!(log.pending().unwrap(), 0);
+        // The program of version 1 looks at no more than this, and at its own tables.
+        let takes = "SELECT min_program_schema FROM \"schema\" ORDER BY version DESC LIMIT 1";
+        assert_eq!(number(&session, takes), 1);
+        append(&session, &[entry_at("2026-11-23")]).unwrap();
+        assert_eq!(number(&session, "SELECT count(*) FROM entries"), 2);
     }
 }
 
