@@ -37,6 +37,9 @@ impl Shared {
         let mut tasks = JoinSet::new();
         if settings.budget_store.redis_url.is_none() {
             let store = None;
+            if !budgets.is_empty() {
+                metrics.budget_store_mode("memory");
+            }
             return Ok(Self { store, tasks });
         }
         let ledger = match settings.ledger.store {

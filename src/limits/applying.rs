@@ -3,7 +3,8 @@
 use std::sync::{Arc, MutexGuard};
 
 use super::counter::{Counter, State};
-use super::hold::{Hold, Part, QuotaState, Share, TokenLot, TokenWeights};
+use super::hold::{Hold, Part, QuotaState, Share, SharedLots, TokenLot, TokenWeights};
+use super::rates::{RateOf, Rates};
 use super::refused::{Refused, What};
 use super::settings::LimitMode;
 use super::table::{Account, Limit};
@@ -67,13 +68,22 @@ impl Applying {
     /// # Errors
     /// When one that holds has no room: the one that has none for longest.
     pub fn admit(self, demand: Demand) -> Result<Admitted, Refused> {
+        self.admit_by(demand, Rates::Own)
+    }
+
+    /// The same, by rates that are not those of this process alone.
+    ///
+    /// # Errors
+    /// When one that holds has no room: the one that has none for longest.
+    pub fn admit_by(self, demand: Demand, rates: Rates) -> Result<Admitted, Refused> {
         let now_ms = self.clock.now().unix_ms();
+        let (rates, told) = self.sorted(demand, rates);
         // All at once, and always in the order of their ids: no two calls wait for each other.
         let mut states: Vec<_> = self.limits.iter().map(|one| one.counter.lock()).collect();
         let mut quotas: Vec<_> = self.accounts.iter().map(|one| one.quota.lock()).collect();
-        let of_limits = self.limits.iter().zip(&mut states);
+        let of_limits = self.limits.iter().zip(&mut states).enumerate();
         let of_limits: Vec<_> = of_limits
-            .map(|(one, state)| self.check(one, state, demand, now_ms))
+            .map(|(index, (one, state))| self.check(one, state, (demand, now_ms), rates.of(index)))
             .collect();
         let of_accounts = self.accounts.iter().zip(&mut quotas);
         let of_accounts: Vec<_> = of_accounts
@@ -81,14 +91,25 @@ impl Applying {
             .collect();
         if let Some(refused) = self.worst(&of_limits, &of_accounts) {
             self.claim(&of_accounts, &mut quotas, now_ms);
+            drop((states, quotas));
+            if let Some(told) = told {
+                told.ended(rates.unused());
+            }
             return Err(refused);
         }
 
         let limits = self.limits.iter().zip(&mut states).zip(&of_limits);
-        let limits = limits.filter(|(_, refused)| refused.is_none());
+        let limits = limits.enumerate();
+        let limits = limits.filter(|(_, (_, refused))| refused.is_none());
         let accounts = self.accounts.iter().zip(&mut quotas).zip(&of_accounts);
         let accounts = accounts.filter(|(_, refused)| refused.is_none());
-        let parts = limits.map(|((one, state), _)| self.take(one, state, demand));
+        let parts = limits.map(|(index, ((one, state), _))| {
+            let part = self.take(one, state, demand);
+            Part {
+                shared: rates.lots(index),
+                ..part
+            }
+        });
         let parts = parts.collect();
         let shares = accounts.map(|((one, state), _)| self.take_share(one, state, demand));
         let shares = shares.collect();
@@ -98,6 +119,7 @@ impl Applying {
                 parts,
                 shares,
                 clock: self.clock,
+                told,
                 was_sent: false,
             },
             observed: of_limits.into_iter().chain(of_accounts).flatten().collect(),
@@ -118,7 +140,7 @@ impl Applying {
         refused.max_by_key(|one| one.severity()).cloned()
     }
 
-    fn tokens(&self, weights: TokenWeights, demand: Demand) -> u64 {
+    pub(super) fn tokens(&self, weights: TokenWeights, demand: Demand) -> u64 {
         if !demand.has_tokens {
             return 0;
         }
@@ -130,8 +152,8 @@ impl Applying {
         &self,
         one: &Counted,
         state: &mut MutexGuard<'_, State>,
-        demand: Demand,
-        now_ms: i64,
+        (demand, now_ms): (Demand, i64),
+        by: RateOf<'_>,
     ) -> Option<Refused> {
         let limit = &one.limit;
         let refused = |what, most, asked, wait_ms| Refused {
@@ -145,14 +167,25 @@ impl Applying {
             owner: limit.owner.clone(),
         };
         let requests = limit.requests.and_then(|size| {
-            state.requests.pass(now_ms, size.rate);
-            let wait = state.requests.wait_ms(1, size);
-            (wait > 0).then(|| refused(What::Requests, size.rate, 1, Some(wait)))
+            let part = by.part(size);
+            state.requests.pass(now_ms, part.rate);
+            let wait = match by {
+                RateOf::Part(_) => Some(state.requests.wait_ms(1, part)),
+                RateOf::Any => Some(0),
+                RateOf::Told(told) => told.requests.as_ref().map_or(Some(0), |one| one.wait_ms),
+            };
+            (wait != Some(0)).then(|| refused(What::Requests, size.rate, 1, wait))
         });
         let tokens = limit.tokens.and_then(|size| {
-            state.tokens.pass(now_ms, size.rate);
+            let part = by.part(size);
+            state.tokens.pass(now_ms, part.rate);
             let asked = self.tokens(limit.weights(self.output_weight), demand);
-            let wait = fits(asked, size.rate).then(|| state.tokens.wait_ms(asked, size));
+            let own = || fits(asked, size.rate).then(|| state.tokens.wait_ms(asked, part));
+            let wait = match by {
+                RateOf::Part(_) => own(),
+                RateOf::Any => Some(0),
+                RateOf::Told(told) => told.tokens.as_ref().map_or(Some(0), |one| one.wait_ms),
+            };
             let has_none = asked > 0 && wait != Some(0);
             has_none.then(|| refused(What::Tokens, size.rate, asked, wait))
         });
@@ -241,6 +274,7 @@ impl Applying {
             request: limit.requests.map(|_size| state.requests.take(1)),
             tokens,
             is_open,
+            shared: SharedLots::default(),
         }
     }
 

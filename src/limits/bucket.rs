@@ -47,6 +47,17 @@ impl Size {
     }
 }
 
+impl Size {
+    /// The part of one of several replicas: at least one.
+    pub(super) fn part(self, replicas: u32) -> Self {
+        let part = |whole: u64| whole.checked_div(replicas.into()).unwrap_or(whole).max(1);
+        Self {
+            rate: part(self.rate),
+            burst: part(self.burst),
+        }
+    }
+}
+
 impl Bucket {
     /// Lets time pass, and a changed limit take effect.
     pub(super) fn pass(&mut self, now_ms: i64, rate: u64) {

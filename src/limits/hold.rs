@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::bucket::Lot;
 use super::counter::{Counter, next_id};
 use super::fair::{Fair, FairLot};
-use crate::domain::{Clock, Dimension, Reading, Usage, UsageSource};
+use crate::domain::{
+    Clock, Dimension, Reading, SharedLot, SharedLotEnd, SharedRates, Usage, UsageSource,
+};
 
 /// What one call holds. However the call ends, the places of open calls come back with this
 /// value; tokens come back as far as the call is known not to have used them: all of them where it
@@ -16,6 +18,8 @@ pub struct Hold {
     pub(super) parts: Vec<Part>,
     pub(super) shares: Vec<Share>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Who else is told, where replicas share rates.
+    pub(super) told: Option<Arc<dyn SharedRates>>,
     /// Whether something may have been sent.
     pub(super) was_sent: bool,
 }
@@ -27,6 +31,27 @@ pub(super) struct Part {
     pub(super) request: Option<Lot>,
     pub(super) tokens: Option<TokenLot<Lot>>,
     pub(super) is_open: bool,
+    /// What is held of the buckets that replicas share.
+    pub(super) shared: SharedLots,
+}
+
+/// What is held of a limit that replicas share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedLots {
+    pub(super) request: Option<SharedLot>,
+    pub(super) tokens: Option<SharedLot>,
+}
+
+impl SharedLots {
+    /// All of it comes back.
+    pub(super) fn unused(self) -> impl Iterator<Item = SharedLotEnd> {
+        let lots = [self.request, self.tokens].into_iter().flatten();
+        lots.map(|lot| SharedLotEnd {
+            unused: lot.amount,
+            more: 0,
+            lot,
+        })
+    }
 }
 
 /// What is held of one quota of the account.
@@ -111,8 +136,12 @@ impl Hold {
 
     fn close(&mut self, reading: Option<&Reading>) {
         let now_ms = self.clock.now().unix_ms();
+        let mut ended = Vec::new();
         for part in self.parts.drain(..) {
-            part.close(self.was_sent, reading, now_ms);
+            part.close(self.was_sent, reading, now_ms, &mut ended);
+        }
+        if let Some(told) = self.told.take() {
+            told.ended(ended);
         }
         for share in self.shares.drain(..) {
             share.close(self.was_sent, reading, now_ms);
@@ -152,7 +181,13 @@ impl<L> TokenLot<L> {
 }
 
 impl Part {
-    fn close(self, was_sent: bool, reading: Option<&Reading>, now_ms: i64) {
+    fn close(
+        self,
+        was_sent: bool,
+        reading: Option<&Reading>,
+        now_ms: i64,
+        ended: &mut Vec<SharedLotEnd>,
+    ) {
         let mut state = self.counter.lock();
         state.requests.pass_on(now_ms);
         state.tokens.pass_on(now_ms);
@@ -162,11 +197,20 @@ impl Part {
         if let Some(request) = self.request.filter(|_| !was_sent) {
             state.requests.give_back(request, 1);
         }
+        let request = self.shared.request.filter(|_| !was_sent);
+        ended.extend(request.map(|lot| SharedLotEnd {
+            lot,
+            unused: 1,
+            more: 0,
+        }));
         if let Some(tokens) = self.tokens {
             let used = tokens.used(was_sent, reading);
             let unused = tokens.reserved.saturating_sub(used);
+            let more = used.saturating_sub(tokens.reserved);
             state.tokens.give_back(tokens.lot, unused);
-            state.tokens.take(used.saturating_sub(tokens.reserved));
+            state.tokens.take(more);
+            let lot = self.shared.tokens;
+            ended.extend(lot.map(|lot| SharedLotEnd { lot, unused, more }));
         }
     }
 }

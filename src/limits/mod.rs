@@ -23,6 +23,7 @@ mod bucket;
 mod counter;
 mod fair;
 mod hold;
+mod rates;
 mod refused;
 mod settings;
 #[cfg(test)]
@@ -35,7 +36,7 @@ mod weights;
 pub use applying::{Admitted, Applying, Demand};
 pub use counter::COUNTERS_MAX;
 pub use hold::Hold;
-
+pub use rates::Rates;
 pub use refused::{Refused, What};
 pub use settings::{AccountSettings, LimitMode, LimitSettings, Settings};
 pub use table::{LimitUse, Limits};

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{
     Capacity, Dimension, Facet, Geography, Glob, ManualClock, ModelRef, Reading, Region, Scope,
-    Subject, TenantId, Timestamp, Usage, UsageReason,
+    SharedLot, SharedLotEnd, SharedRateAnswer, SharedRates, Subject, TenantId, Timestamp, Usage,
+    UsageReason,
 };
 
 struct Bench {
@@ -27,6 +28,10 @@ impl Bench {
     }
 
     fn admit(&self, tenant: &str, demand: Demand) -> Result<Admitted, Refused> {
+        self.applying(tenant).admit(demand)
+    }
+
+    fn applying(&self, tenant: &str) -> Applying {
         let tenant = TenantId::new(tenant).unwrap();
         let subject = Subject {
             tenant: &tenant,
@@ -38,8 +43,7 @@ impl Bench {
         };
         let model = model();
         let region = Region::new("us-east-1").unwrap();
-        let applying = self.limits.applying(&subject, &region, Some(&model));
-        applying.admit(demand)
+        self.limits.applying(&subject, &region, Some(&model))
     }
 
     fn sent(&self, tenant: &str, demand: Demand) -> Result<Hold, Refused> {
@@ -367,4 +371,102 @@ proptest! {
             }
         }
     }
+}
+
+/// Writes down what it is told.
+#[derive(Debug, Default)]
+struct Recorder(std::sync::Mutex<Vec<SharedLotEnd>>);
+
+impl SharedRates for Recorder {
+    fn ended(&self, lots: Vec<SharedLotEnd>) {
+        self.0.lock().unwrap().extend(lots);
+    }
+}
+
+impl Recorder {
+    /// Bucket, unused, beyond.
+    fn told(&self) -> Vec<(String, u64, u64)> {
+        let told = std::mem::take(&mut *self.0.lock().unwrap());
+        let told = told.into_iter();
+        told.map(|end| (end.lot.bucket.to_string(), end.unused, end.more))
+            .collect()
+    }
+}
+
+/// The store has room for everything.
+fn taken(applying: &Applying, demand: Demand) -> Vec<SharedRateAnswer> {
+    let wants = applying.wants(demand).into_iter();
+    wants
+        .map(|want| SharedRateAnswer {
+            wait_ms: Some(0),
+            lot: Some(SharedLot {
+                bucket: want.bucket,
+                rate: want.rate,
+                amount: want.amount,
+                end: 0,
+                gone: 0,
+            }),
+        })
+        .collect()
+}
+
+#[test]
+fn where_replicas_share_rates_the_store_decides_and_is_told_of_the_end() {
+    let bench = Bench::new(&of(vec![LimitSettings {
+        requests_per_minute: Some(1),
+        tokens_per_minute: Some(1_000),
+        concurrent_calls: Some(1),
+        ..each_tenant("each")
+    }]));
+    let recorder = Arc::new(Recorder::default());
+    let told = |answers| Rates::Told(answers, Arc::<Recorder>::clone(&recorder) as _);
+    let demand = tokens(100, 20);
+    let applying = bench.applying("a");
+    let wants = applying.wants(demand);
+    let asked: Vec<_> = wants.iter().map(|want| (want.rate, want.amount)).collect();
+    assert_eq!(asked, [(1, 1), (1_000, 200)]);
+    let answers = taken(&applying, demand);
+    let mut hold = applying.admit_by(demand, told(answers)).unwrap().hold;
+    hold.sent();
+    let row = |what: &str, unused| (format!("each|tenant=* |tenant=a|{what}"), unused, 0);
+    // This process has no place for a second one: what the store gave comes back.
+    let applying = bench.applying("a");
+    let answers = taken(&applying, demand);
+    let refused = applying.admit_by(demand, told(answers)).unwrap_err();
+    assert_eq!(refused.what, What::Calls);
+    assert_eq!(recorder.told(), [row("requests", 1), row("tokens", 200)]);
+    // Used: 60 and 5 of output.
+    hold.settle(&used(60, 5, 0));
+    assert_eq!(recorder.told(), [row("tokens", 200 - 85)]);
+    // The bucket of this process is used up, but the store decides.
+    let applying = bench.applying("a");
+    let mut answers = taken(&applying, demand);
+    drop(applying.admit_by(demand, told(answers.clone())).unwrap());
+    assert_eq!(recorder.told(), [row("requests", 1), row("tokens", 200)]);
+    answers.fill(SharedRateAnswer {
+        wait_ms: Some(7_000),
+        lot: None,
+    });
+    let refused = bench.applying("a").admit_by(demand, told(answers));
+    assert_eq!(refused.unwrap_err().wait_ms, Some(7_000));
+    assert!(bench.applying("b").admit_by(demand, Rates::Any).is_ok());
+}
+
+#[test]
+fn while_replicas_cannot_see_each_other_each_has_its_part_of_a_rate() {
+    let bench = Bench::new(&of(vec![LimitSettings {
+        requests_per_minute: Some(10),
+        ..each_tenant("each")
+    }]));
+    let admit = || {
+        let admitted = bench
+            .applying("a")
+            .admit_by(Demand::default(), Rates::Part(3));
+        admitted.map(|mut admitted| {
+            admitted.hold.sent();
+            drop(admitted.hold);
+        })
+    };
+    let passed = std::iter::repeat_with(admit).take_while(Result::is_ok);
+    assert_eq!(passed.count(), 3);
 }

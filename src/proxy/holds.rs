@@ -78,8 +78,11 @@ impl Service {
         asking: &Asking<'_>,
         call: &mut OpenCall,
     ) -> Result<Holds, Refusal> {
-        let limits = limit::take(&self.gates, call, asking).inspect_err(|_refused| {
-            self.enter_refused(world, call, Outcome::LimitRefused, asking.begun);
+        let limits = limit::take(&self.gates, call, asking).await;
+        let limits = limits.inspect_err(|refused| {
+            if refused.kind != RefusalKind::BudgetStoreUnavailable {
+                self.enter_refused(world, call, Outcome::LimitRefused, asking.begun);
+            }
         })?;
         let reserved = self.reserve_or_downgrade(world, asking, call).await;
         let reservation = reserved.map_err(|why| {

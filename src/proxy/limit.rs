@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::holds::Asking;
 use super::refusal::{Refusal, RefusalKind};
+use super::shared::shared_rates;
 use super::world::Gates;
 use crate::domain::{Keyword as _, Operation, Subject};
 use crate::ledger::OpenCall;
@@ -11,7 +12,7 @@ use crate::limits::{Demand, Hold, LimitMode, Refused, What};
 
 /// Takes from all limits that apply to a call, or refuses it. What is taken travels with the call
 /// and comes back at its end, whatever that is.
-pub(super) fn take(
+pub(super) async fn take(
     gates: &Gates,
     call: &OpenCall,
     asking: &Asking<'_>,
@@ -38,7 +39,15 @@ pub(super) fn take(
     } else {
         Demand::default()
     };
-    match applying.admit(demand) {
+    let admitted = match &gates.replicas {
+        None => applying.admit(demand),
+        // In a box: calls of a process without a store do not carry it.
+        Some(store) => {
+            let rates = Box::pin(shared_rates(store, &applying.wants(demand))).await;
+            applying.admit_by(demand, rates.map_err(|refusal| refusal.of(&call.tenant))?)
+        }
+    };
+    match admitted {
         Ok(admitted) => {
             for refused in &admitted.observed {
                 let name = refused.metric_name();

@@ -2,8 +2,6 @@
 //! and says every second that this replica lives.
 
 use std::convert::Infallible;
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,20 +21,18 @@ pub struct Keeper {
     epoch: Option<Arc<str>>,
     /// An epoch that is to end: the store forgot part of it.
     over: Option<Arc<str>>,
-    /// There while the store was not told of everything.
-    note: PathBuf,
     /// A process before this one died with such a note: only the ledger knows what it spent.
     owes: bool,
 }
 
 impl Keeper {
-    pub(super) fn new(store: Store, note: PathBuf) -> Self {
+    pub(super) fn new(store: Store) -> Self {
+        let owes = store.inner.note.exists();
         Self {
             store,
             epoch: None,
             over: None,
-            owes: note.exists(),
-            note,
+            owes,
         }
     }
 
@@ -54,7 +50,6 @@ impl Keeper {
                 self.store.inner.reenter();
             } else {
                 self.store.inner.down(&error);
-                self.note();
             }
             if !complained {
                 complained = true;
@@ -76,7 +71,8 @@ impl Keeper {
         if inner.sums_own {
             inner.want_sums();
         }
-        self.forget_note();
+        self.owes = false;
+        inner.forget_note();
         inner.up(&link);
         *complained = false;
         let mut beat = interval(BEAT);
@@ -93,6 +89,7 @@ impl Keeper {
             }
             sum_up(inner, &link, &mut is_summing).await?;
             flush(inner, &link).await?;
+            end_lots(inner, &link).await?;
         }
     }
 
@@ -125,20 +122,6 @@ impl Keeper {
         ops.hold_again();
         drop(ops);
         Ok(link)
-    }
-
-    /// Calls are decided without the store, and it may never learn of them from this process.
-    fn note(&self) {
-        if let Err(error) = fs::write(&self.note, "") {
-            tracing::warn!(event = "budget_note_failed", %error, "note that the store was not told");
-        }
-    }
-
-    /// The store was told of everything.
-    fn forget_note(&mut self) {
-        self.owes = false;
-        // It may not be there.
-        let _removed = fs::remove_file(&self.note).is_ok();
     }
 
     async fn beat(&self, inner: &Inner, link: &Link, is_summing: bool) -> Result<(), StoreError> {
@@ -192,6 +175,17 @@ async fn sum_up(inner: &Inner, link: &Link, is_summing: &mut bool) -> Result<(),
         inner.ops().summing = Summing::No;
         inner.tell();
         return Ok(());
+    }
+}
+
+/// Tells the store what became of what calls took of rates.
+async fn end_lots(inner: &Inner, link: &Link) -> Result<(), StoreError> {
+    loop {
+        let lots = inner.ops().next_lots();
+        if lots.is_empty() {
+            return Ok(());
+        }
+        link.ended(&lots).await?;
     }
 }
 

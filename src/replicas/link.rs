@@ -32,13 +32,15 @@ pub(super) enum Reply {
 
 /// The scripts, by the digests under which the store keeps them.
 #[derive(Debug)]
-struct Scripts {
+pub(super) struct Scripts {
     reserve: String,
     apply: String,
     beat: String,
     sum: String,
     sums: String,
     look: String,
+    pub(super) rates: String,
+    pub(super) ended: String,
 }
 
 /// A connection that has joined.
@@ -104,6 +106,8 @@ impl Door {
             sum: load(&mut connection, SUM).await?,
             sums: load(&mut connection, SUMS).await?,
             look: load(&mut connection, LOOK).await?,
+            rates: load(&mut connection, &format!("{BUCKETS}{RATES}")).await?,
+            ended: load(&mut connection, &format!("{BUCKETS}{ENDED}")).await?,
         };
         let joined = Joined {
             connection,
@@ -293,6 +297,25 @@ impl Link {
         positions(&list(self.joined.ask(&command).await?)?)
     }
 
+    pub(super) const fn scripts(&self) -> &Scripts {
+        &self.joined.scripts
+    }
+
+    pub(super) fn bucket(&self, bucket: &str) -> String {
+        self.names.bucket(bucket)
+    }
+
+    pub(super) async fn ask_long(&self, command: &Cmd) -> Result<Value, redis::RedisError> {
+        self.joined.ask_long(command).await
+    }
+
+    /// Asks for what no call waits for, and for whose answers nobody does.
+    pub(super) async fn ask_all(&self, pipeline: &Pipeline) -> Result<(), StoreError> {
+        let mut connection = self.joined.connection.clone();
+        let all = pipeline.query_async::<Vec<Value>>(&mut connection);
+        within(ANSWER_MAX, all).await.map(drop)
+    }
+
     pub(super) const fn epoch(&self) -> &Arc<str> {
         &self.epoch
     }
@@ -312,7 +335,7 @@ impl Joined {
     }
 }
 
-async fn within<T, E: Into<StoreError>>(
+pub(super) async fn within<T, E: Into<StoreError>>(
     longest: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, StoreError> {
@@ -329,7 +352,7 @@ async fn load(connection: &mut MultiplexedConnection, script: &str) -> Result<St
     within(ANSWER_MAX, loaded).await
 }
 
-fn evalsha(digest: &str, keys: &[String]) -> Cmd {
+pub(super) fn evalsha(digest: &str, keys: &[String]) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(digest).arg(keys.len()).arg(keys);
     command
@@ -370,7 +393,7 @@ fn positions(values: &[Value]) -> Result<Vec<SharedPosition>, StoreError> {
     Ok(triples.collect())
 }
 
-fn list(value: Value) -> Result<Vec<Value>, StoreError> {
+pub(super) fn list(value: Value) -> Result<Vec<Value>, StoreError> {
     if let Value::Array(items) = value {
         return Ok(items);
     }
@@ -386,7 +409,7 @@ fn text(value: Value) -> Result<String, StoreError> {
     redis::from_redis_value(value).map_err(|error| StoreError::Unexpected(error.to_string()))
 }
 
-fn number(value: &Value) -> Result<i64, StoreError> {
+pub(super) fn number(value: &Value) -> Result<i64, StoreError> {
     if let Value::Int(number) = value {
         return Ok(*number);
     }
@@ -416,6 +439,9 @@ const APPLY: &str = include_str!("scripts/apply.lua");
 const BEAT: &str = include_str!("scripts/beat.lua");
 const SUMS: &str = include_str!("scripts/sums.lua");
 const SUM: &str = include_str!("scripts/sum.lua");
+const BUCKETS: &str = include_str!("scripts/buckets.lua");
+const RATES: &str = include_str!("scripts/rates.lua");
+const ENDED: &str = include_str!("scripts/ended.lua");
 const LOOK: &str = include_str!("scripts/look.lua");
 
 /// Four billion dollars: two of them and a sum stay below 2^53 microdollars.

@@ -24,6 +24,11 @@ impl Names {
         format!("{}epoch", self.prefix)
     }
 
+    /// A bucket of a rate. It outlives epochs: what is lost of it is a minute's worth.
+    pub(super) fn bucket(&self, bucket: &str) -> String {
+        format!("{}l:{bucket}", self.prefix)
+    }
+
     pub(super) fn within(&self, epoch: &str) -> EpochNames {
         EpochNames {
             prefix: format!("{}{epoch}:", self.prefix),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::link::split;
 use super::names::EpochNames;
-use crate::domain::{CallId, SharedBook, SharedCounter, SharedWant, Usd};
+use crate::domain::{CallId, SharedBook, SharedCounter, SharedLotEnd, SharedWant, Usd};
 
 /// What became of a call.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub(super) struct Ops {
     pub(super) overflowed: bool,
     /// How far it is with what the ledger says.
     pub(super) summing: Summing,
+    /// Lots of rates whose calls have ended.
+    lots: Vec<SharedLotEnd>,
     /// Which epoch it is, counted by this replica.
     pub(super) epochs: u64,
 }
@@ -90,6 +92,19 @@ impl Ops {
         if held || (amount != Usd::ZERO && !counters.is_empty()) {
             self.push(Op::Settle(call, counters, amount));
         }
+    }
+
+    /// Calls that took of rates have ended. Past a bound they are forgotten: time pays them.
+    pub(super) fn lots_ended(&mut self, lots: Vec<SharedLotEnd>) {
+        if self.lots.len() < QUEUE_MAX {
+            self.lots.extend(lots);
+        }
+    }
+
+    /// Some of these lots.
+    pub(super) fn next_lots(&mut self) -> Vec<SharedLotEnd> {
+        let count = self.lots.len().min(BATCH_MAX);
+        self.lots.drain(..count).collect()
     }
 
     fn push(&mut self, op: Op) {

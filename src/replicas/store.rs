@@ -1,6 +1,7 @@
 //! The store as calls see it.
 
 use std::fmt;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,8 +75,10 @@ pub(super) struct Inner {
     /// Settled calls wait in the spill: the ledger does not say all that was spent.
     pub(super) is_behind: AtomicBool,
     /// Counts what calls may wait for.
-    changed: watch::Sender<u64>,
+    pub(super) changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
+    /// There while the store was not told of everything.
+    pub(super) note: PathBuf,
 }
 
 impl fmt::Debug for Inner {
@@ -115,12 +118,13 @@ impl Store {
             is_behind: AtomicBool::new(false),
             changed: watch::Sender::new(0),
             metrics,
+            note,
         };
         let store = Self {
             inner: Arc::new(inner),
         };
         store.inner.show_mode(settings.when_down.name());
-        (store.clone(), Keeper::new(store, note))
+        (store.clone(), Keeper::new(store))
     }
 
     /// What happens to calls while it does not answer.
@@ -149,10 +153,10 @@ impl Store {
         while begun.elapsed() < WAIT_MAX {
             changed.mark_unchanged();
             let Some(link) = inner.link.load_full() else {
-                if !inner.is_reentering.load(Ordering::Acquire) {
+                if !inner.is_reentering() {
                     break;
                 }
-                wait(&mut changed, begun).await;
+                let _in_time = wait(&mut changed, begun).await;
                 continue;
             };
             match link.reserve(&name, wants, inner.settings.timeout).await {
@@ -171,11 +175,11 @@ impl Store {
                         break;
                     }
                     inner.want_sums();
-                    wait(&mut changed, begun).await;
+                    let _in_time = wait(&mut changed, begun).await;
                 }
                 Ok(Reply::Changed) => {
                     inner.lost(&link, &StoreError::Changed);
-                    wait(&mut changed, begun).await;
+                    let _in_time = wait(&mut changed, begun).await;
                 }
                 Err(error) => {
                     inner.lost(&link, &error);
@@ -184,9 +188,7 @@ impl Store {
             }
         }
         unsure.0 = None;
-        Err(Outage {
-            number: inner.outages.load(Ordering::Relaxed),
-        })
+        Err(inner.outage())
     }
 
     /// A call holds that, though the store may not know: it is told when it answers.
@@ -306,15 +308,31 @@ impl Drop for Unsure<'_> {
     }
 }
 
-/// Waits for something to have changed, within the patience of a call.
-async fn wait(changed: &mut watch::Receiver<u64>, begun: Instant) {
+/// Waits for something to have changed, within the patience of a call; false when it is over.
+pub(super) async fn wait(changed: &mut watch::Receiver<u64>, begun: Instant) -> bool {
     let left = WAIT_MAX.saturating_sub(begun.elapsed());
-    let _in_time = tokio::time::timeout(left, changed.changed()).await.is_ok();
+    tokio::time::timeout(left, changed.changed()).await.is_ok()
 }
 
 impl Inner {
     pub(super) fn ops(&self) -> MutexGuard<'_, Ops> {
         self.ops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, while calls may use it.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        self.link.load_full()
+    }
+
+    /// Whether calls that find no connection wait for one.
+    pub(super) fn is_reentering(&self) -> bool {
+        self.is_reentering.load(Ordering::Acquire)
+    }
+
+    pub(super) fn outage(&self) -> Outage {
+        Outage {
+            number: self.outages.load(Ordering::Relaxed),
+        }
     }
 
     /// Calls use this connection from now on.
@@ -333,7 +351,7 @@ impl Inner {
     }
 
     /// A call found a connection broken.
-    fn lost(&self, link: &Arc<Link>, error: &StoreError) {
+    pub(super) fn lost(&self, link: &Arc<Link>, error: &StoreError) {
         // Before the link goes: a call that finds none looks whether it is to wait.
         if error.is_answer() && self.uses(link) {
             self.is_reentering.store(true, Ordering::Release);
@@ -350,7 +368,7 @@ impl Inner {
 
     /// Why calls use no connection.
     pub(super) fn why_none(&self) -> StoreError {
-        if self.is_reentering.load(Ordering::Acquire) {
+        if self.is_reentering() {
             StoreError::Changed
         } else {
             StoreError::Broken
@@ -374,11 +392,28 @@ impl Inner {
         let was_reentering = self.is_reentering.swap(false, Ordering::AcqRel);
         if self.link.swap(None).is_some() || was_reentering {
             self.show_down(error);
+        } else {
+            self.write_note();
         }
         self.tell();
     }
 
+    /// Calls are decided without the store, and it may never learn of them from this process.
+    fn write_note(&self) {
+        if let Err(error) = fs::write(&self.note, "") {
+            tracing::warn!(event = "budget_note_failed", %error, "note that the store was not told");
+        }
+    }
+
+    /// The store was told of everything.
+    pub(super) fn forget_note(&self) {
+        // It may not be there.
+        let _removed = fs::remove_file(&self.note).is_ok();
+    }
+
     fn show_down(&self, error: &StoreError) {
+        // Before the first call is decided.
+        self.write_note();
         self.outages.fetch_add(1, Ordering::Relaxed);
         let mode = self.settings.when_down.name();
         self.show_mode(mode);

@@ -22,8 +22,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::domain::{
-    CallId, Secret, SharedBook, SharedCounter, SharedHolds as _, SharedPosition, SharedWant,
-    Timestamp, Usd,
+    CallId, Secret, SharedBook, SharedCounter, SharedHolds as _, SharedLotEnd, SharedPosition,
+    SharedRate, SharedRates as _, SharedWant, Timestamp, Usd,
 };
 use crate::telemetry::{self, KnownNames, Metrics};
 
@@ -437,8 +437,7 @@ fn what_a_vanished_replica_held_is_spent_once_and_its_late_truth_corrects_it() {
         // It was only stopped for a while, and comes back.
         lost.store.settle(call, vec![counter("book")], micro(15));
         lost.store.give_back(other);
-        let note = PathBuf::from("/nowhere/untold");
-        let back = tokio::spawn(Keeper::new(lost.store.clone(), note).run());
+        let back = tokio::spawn(Keeper::new(lost.store.clone()).run());
         alive.until("book", 15, 0).await;
         back.abort();
     });
@@ -658,6 +657,88 @@ fn what_a_replica_spent_without_the_store_before_it_died_is_summed_up_at_its_nex
         let (_, answer) = second.reserve("book", 100, 1).await;
         assert_eq!(answer, Answer::Taken(vec![position(42, 1)]));
         assert!(!note.exists());
+    });
+}
+
+fn rate(bucket: &str, amount: u64, enforces: bool) -> SharedRate {
+    SharedRate {
+        bucket: bucket.into(),
+        rate: 10,
+        burst: 10,
+        amount,
+        limit: usize::from(!enforces),
+        enforces,
+    }
+}
+
+/// The clock is that of Redis: what it has paid meanwhile may pass as well.
+#[test]
+fn what_two_replicas_take_of_a_rate_is_that_rate_in_all() {
+    let Some(redis) = Redis::start() else { return };
+    let settings = redis.settings();
+    runtime().block_on(async {
+        let replicas = Replica::pair(&settings, &[]).await;
+        let begun = std::time::Instant::now();
+        let mut passed = 0;
+        for turn in 0..40 {
+            let taken = replicas[turn % 2]
+                .store
+                .take(&[rate("requests", 1, true)])
+                .await;
+            let [answer] = &taken.unwrap()[..] else {
+                panic!("one answer")
+            };
+            assert_eq!(answer.lot.is_some(), answer.wait_ms == Some(0));
+            passed += u128::from(answer.lot.is_some());
+        }
+        let paid = begun.elapsed().as_millis() * 10 / 60_000 + 1;
+        assert!((10..=10 + paid).contains(&passed), "{passed}");
+    });
+}
+
+#[test]
+fn of_several_rates_all_are_taken_or_none_and_what_was_not_used_comes_back() {
+    let Some(redis) = Redis::start() else { return };
+    let settings = redis.settings();
+    runtime().block_on(async {
+        let [one, other] = Replica::pair(&settings, &[]).await;
+        let both = [rate("a", 6, true), rate("b", 10, true)];
+        let first = one.store.take(&both).await.unwrap();
+        assert!(first.iter().all(|answer| answer.lot.is_some()), "{first:?}");
+        // There is room in the first bucket, and none in the second: nothing is taken.
+        let wants = [rate("a", 4, true), rate("b", 4, true)];
+        let refused = other.store.take(&wants).await.unwrap();
+        assert!(
+            refused.iter().all(|answer| answer.lot.is_none()),
+            "{refused:?}"
+        );
+        assert_eq!(refused[0].wait_ms, Some(0));
+        assert!(refused[1].wait_ms > Some(0), "{refused:?}");
+        // What only observes refuses nobody.
+        let wants = [rate("a", 4, true), rate("b", 4, false)];
+        let observed = other.store.take(&wants).await.unwrap();
+        assert!(observed[0].lot.is_some() && observed[1].lot.is_none());
+        let never = other.store.take(&[rate("a", 11, true)]).await.unwrap();
+        assert_eq!(never[0].wait_ms, None);
+        // The first call used 3 of the 10.
+        let lot = first[1].lot.clone().unwrap();
+        let (unused, more) = (7, 0);
+        one.store.ended(vec![SharedLotEnd { lot, unused, more }]);
+        let mut beat = tokio::time::interval(Duration::from_millis(5));
+        let fits = async {
+            while other.store.take(&[rate("b", 7, true)]).await.unwrap()[0]
+                .lot
+                .is_none()
+            {
+                beat.tick().await;
+            }
+        };
+        // A minute would pay it too.
+        assert!(
+            tokio::time::timeout(Duration::from_secs(20), fits)
+                .await
+                .is_ok()
+        );
     });
 }
 

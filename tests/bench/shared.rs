@@ -64,16 +64,19 @@ pub(crate) fn run(budgets: &Budgets, tenants: &[TenantId], times: u32) -> anyhow
         println!("shared reservation: left out, redis-server is not installed");
         return Ok(());
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    let (mut reserving, mut pinging) = runtime.block_on(runtime.spawn(measure(
-        redis,
-        budgets.clone(),
-        tenants.to_vec(),
-        times,
-    )))??;
+    // A runtime with a thread of its own, as the proxy has; the caller's cannot wait for it.
+    let measured = std::thread::scope(|scope| {
+        let measuring = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            let work = measure(redis, budgets.clone(), tenants.to_vec(), times);
+            runtime.block_on(runtime.spawn(work))?
+        });
+        measuring.join().expect("it measures")
+    });
+    let (mut reserving, mut pinging) = measured?;
     let of = |times: &mut Vec<f64>| {
         times.sort_unstable_by(f64::total_cmp);
         [times[times.len() / 2], times[times.len() * 99 / 100]]

@@ -336,7 +336,10 @@ class SharedBudgets(unittest.TestCase):
         self.assertEqual(sorted(row["request_id"] for row in served),
                          sorted(entry["aws_request_id"] for entry in entries if entry["aws_request_id"]))
         self.assertEqual(load.of(200), len(served))
-        for tenant in load.tenants:
+        self.judge_sums(proxies, entries, load.tenants)
+
+    def judge_sums(self, proxies, entries, tenants):
+        for tenant in tenants:
             total = sum((counted(e) for e in entries if e["tenant"] == tenant), USD(0))
             for proxy in proxies:
                 def stands(proxy=proxy, tenant=tenant, total=total):
@@ -374,6 +377,31 @@ class SharedBudgets(unittest.TestCase):
                 for proxy in proxies:
                     self.assertEqual(0, proxy.terminate(), proxy.text())
         print()
+
+    def test_a_replica_that_dies_while_redis_is_away_is_summed_up_when_it_is_back(self):
+        budgets = {"budgets__team": {"tenant": "team", "limit_usd": "1000", "action": "block"}}
+        store = {"timeout": "300ms"}
+        paths = [self.directory(name) for name in ("dies", "lives")]
+        proxies = [self.start(path, store, "allow", **budgets) for path in paths]
+        for proxy in proxies:
+            self.assertTrue(self.mode(proxy, "shared"))
+        with Load(proxies, ["team"]) as load:
+            self.assertTrue(load.wait_for_more(200))
+            self.redis.signal(signal.SIGSTOP)
+            stood_still = [self.mode(proxy, "allow") for proxy in proxies] + [load.wait_for_more(200, 20)]
+        try:
+            self.assertTrue(all(stood_still), "calls were decided without it")
+            served = self.simulator.served()
+            wait_for(lambda: len(self.sent(proxies)) >= len(served))
+            # Nobody but its ledger knows now what it spent meanwhile.
+            proxies[0].kill()
+        finally:
+            self.redis.signal(signal.SIGCONT)
+        proxies[0] = self.start(paths[0], store, "allow", **budgets)
+        for proxy in proxies:
+            self.assertTrue(self.mode(proxy, "shared"))
+        self.judge(proxies, self.sent(proxies), load, served)
+        self.assertEqual([0, 0], [proxy.terminate() for proxy in proxies])
 
     def directory(self, name):
         path = self.workspace.path / name
@@ -416,6 +444,37 @@ class SharedBudgets(unittest.TestCase):
         self.judge(proxies, entries(), load, served)
         for proxy in proxies:
             self.assertEqual(0, proxy.terminate(), proxy.text())
+
+    def passed(self, proxies, tenant, count):
+        """How many of so many calls passed, and the most that a limit of 20 a minute gives meanwhile."""
+        begun = time.monotonic()
+        statuses = collections.Counter(call(proxies[turn % len(proxies)], tenant, 10)[0] for turn in range(count))
+        # Every third second pays for one.
+        return statuses, 20 + (time.monotonic() - begun) // 3 + 1
+
+    def test_two_replicas_share_one_rate(self):
+        limit = {"tenant": "*", "requests_per_minute": 20, "burst": "1m"}
+        proxies = self.replicas(limits__each=limit)
+        for proxy in proxies:
+            self.assertTrue(self.mode(proxy, "shared"))
+        statuses, most = self.passed(proxies, "both", 60)
+        self.assertEqual({200, 429}, set(statuses))
+        self.assertTrue(20 <= statuses[200] <= most, (statuses, most))
+        status, headers, _ = call(proxies[0], "both", 10)
+        self.assertEqual("rate_limited", headers.get("x-bedrock-meter-error"), (status, headers))
+        self.redis.signal(signal.SIGSTOP)
+        try:
+            # Each gives its half.
+            statuses, most = self.passed(proxies, "apart", 60)
+            self.assertTrue(20 <= statuses[200] <= most, (statuses, most))
+            statuses, most = self.passed(proxies[:1], "alone", 30)
+            self.assertTrue(10 <= statuses[200] <= most - 10, (statuses, most))
+        finally:
+            self.redis.signal(signal.SIGCONT)
+        for proxy in proxies:
+            self.assertTrue(self.mode(proxy, "shared"))
+        statuses, most = self.passed(proxies, "again", 60)
+        self.assertTrue(20 <= statuses[200] <= most, (statuses, most))
 
     def test_without_redis_at_the_start_it_serves_and_joins_later(self):
         self.redis.kill()

@@ -6,6 +6,7 @@ if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return {-1, ''} end
 local now = now_ms()
 redis.call('ZADD', KEYS[3], now + tonumber(ARGV[3]), ARGV[2])
 redis.call('PEXPIRE', KEYS[2], 172800000)
+redis.call('PEXPIRE', KEYS[3], 172800000)
 say_behind(KEYS[4], ARGV[2], ARGV[6], now + tonumber(ARGV[3]))
 local dead = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1)[1] or ''
 if dead ~= '' then

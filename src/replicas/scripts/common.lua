@@ -48,6 +48,8 @@ local function hold(holds, call, record)
     redis.call('PEXPIRE', one[1], one[3])
   end
   redis.call('HSET', holds, call, cjson.encode(record))
+  -- Those of epochs that are over are never taken back.
+  redis.call('PEXPIRE', holds, 172800000)
 end
 
 -- Takes a hold out of a table of holds; nil where it is not there.

@@ -1,0 +1,168 @@
+//! Rates that replicas share: what a call wants of them, and what they say.
+//!
+//! The store decides on requests and tokens per minute; calls at once and the account's quota are
+//! of each process. What is taken is taken of the buckets of this process too: they are what is
+//! known while the store is away.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::applying::{Applying, Counted, Demand};
+use super::bucket::Size;
+use super::hold::SharedLots;
+use super::settings::LimitMode;
+use crate::domain::{Facet, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates};
+
+/// By which rates a call is let in.
+#[derive(Debug)]
+pub enum Rates {
+    /// Those of this process.
+    Own,
+    /// What the store of all replicas said to [`Applying::wants`], and who is told of the end.
+    Told(Vec<SharedRateAnswer>, Arc<dyn SharedRates>),
+    /// While replicas cannot see each other: the part of one of so many.
+    Part(u32),
+    /// Whatever it wants.
+    Any,
+}
+
+/// The same, by limit.
+pub(super) enum Sorted {
+    Part(u32),
+    Any,
+    Told(Vec<Told>),
+}
+
+/// What the store said of one limit.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) requests: Option<SharedRateAnswer>,
+    pub(super) tokens: Option<SharedRateAnswer>,
+}
+
+/// The same of one limit.
+#[derive(Clone, Copy)]
+pub(super) enum RateOf<'a> {
+    Part(u32),
+    Any,
+    Told(&'a Told),
+}
+
+impl RateOf<'_> {
+    /// The size of a bucket of this process.
+    pub(super) fn part(self, size: Size) -> Size {
+        match self {
+            Self::Part(replicas) if replicas > 1 => size.part(replicas),
+            Self::Part(_) | Self::Any | Self::Told(_) => size,
+        }
+    }
+}
+
+impl Sorted {
+    pub(super) fn of(&self, index: usize) -> RateOf<'_> {
+        match self {
+            Self::Part(replicas) => RateOf::Part(*replicas),
+            Self::Any => RateOf::Any,
+            Self::Told(told) => told.get(index).map_or(RateOf::Any, RateOf::Told),
+        }
+    }
+
+    /// What was taken of a limit.
+    pub(super) fn lots(&self, index: usize) -> SharedLots {
+        match self.of(index) {
+            RateOf::Part(_) | RateOf::Any => SharedLots::default(),
+            RateOf::Told(told) => told.lots(),
+        }
+    }
+
+    /// All that was taken, of a call that was refused after all.
+    pub(super) fn unused(&self) -> Vec<SharedLotEnd> {
+        match self {
+            Self::Part(_) | Self::Any => Vec::new(),
+            Self::Told(told) => told.iter().flat_map(|one| one.lots().unused()).collect(),
+        }
+    }
+}
+
+impl Told {
+    fn lots(&self) -> SharedLots {
+        let lot =
+            |answer: &Option<SharedRateAnswer>| answer.as_ref().and_then(|one| one.lot.clone());
+        SharedLots {
+            request: lot(&self.requests),
+            tokens: lot(&self.tokens),
+        }
+    }
+}
+
+impl Applying {
+    /// What the store of all replicas is asked for; none where no limit has a rate.
+    pub fn wants(&self, demand: Demand) -> Vec<SharedRate> {
+        let limits = self.limits.iter().enumerate();
+        let wants = limits.flat_map(|(index, one)| {
+            let requests = one.limit.requests.map(|size| (size, 1, "requests"));
+            let asked = self.asked(one, demand);
+            let tokens = one.limit.tokens.filter(|_| asked > 0);
+            let tokens = tokens.map(|size| (size, asked, "tokens"));
+            let both = requests.into_iter().chain(tokens);
+            both.map(move |(size, amount, what)| SharedRate {
+                bucket: bucket(one, what),
+                rate: size.rate,
+                burst: size.burst,
+                amount,
+                limit: index,
+                enforces: one.limit.settings.mode == LimitMode::Enforce,
+            })
+        });
+        wants.collect()
+    }
+
+    /// Answers by limit, and who is told of the end.
+    pub(super) fn sorted(
+        &self,
+        demand: Demand,
+        rates: Rates,
+    ) -> (Sorted, Option<Arc<dyn SharedRates>>) {
+        let (answers, told) = match rates {
+            Rates::Own => return (Sorted::Part(1), None),
+            Rates::Part(replicas) => return (Sorted::Part(replicas), None),
+            Rates::Any => return (Sorted::Any, None),
+            Rates::Told(answers, told) => (answers, told),
+        };
+        let mut answers = answers.into_iter();
+        let by_limit = self.limits.iter().map(|one| Told {
+            requests: one.limit.requests.and_then(|_size| answers.next()),
+            tokens: one
+                .limit
+                .tokens
+                .filter(|_| self.asked(one, demand) > 0)
+                .and_then(|_size| answers.next()),
+        });
+        (Sorted::Told(by_limit.collect()), Some(told))
+    }
+
+    fn asked(&self, one: &Counted, demand: Demand) -> u64 {
+        self.tokens(one.limit.weights(self.output_weight), demand)
+    }
+}
+
+/// All that decides what a bucket counts is part of its name, but how large it is: a limit that is
+/// changed goes on.
+fn bucket(one: &Counted, what: &str) -> Arc<str> {
+    let mut name = format!("{}|", one.limit.name);
+    let scope = &one.limit.settings.scope;
+    for facet in Facet::EVERY {
+        let named = scope.facets.iter().find(|(named, _)| *named == facet);
+        if let Some((_, pattern)) = named {
+            let sign = if scope.shared.contains(&facet) {
+                "~"
+            } else {
+                "="
+            };
+            // Writing to a String cannot fail.
+            let _written = write!(name, "{}{sign}{pattern} ", facet.word());
+        }
+    }
+    let _written = write!(name, "|{}|{what}", one.subject);
+    name.into()
+}
