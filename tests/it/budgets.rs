@@ -73,7 +73,7 @@ fn a_call_that_does_not_fit_is_refused_with_the_numbers_and_has_an_entry() {
         "{} {header}",
         answer.head
     );
-    proxy.entries(1);
+    proxy.settled(1);
     let refused = client.call(&call(4_000));
     let body = String::from_utf8(refused.body).unwrap();
     assert_eq!(refused.status, 400, "{body}");
@@ -153,7 +153,7 @@ fn calls_in_flight_count_at_their_most() {
     go.send(()).unwrap();
     assert_eq!(first.answer().status, 200);
     // The hold became 0.003.
-    proxy.entries(2);
+    proxy.settled(2);
     second.send(&call(1_000).bytes());
     waiting.recv().unwrap();
     go.send(()).unwrap();
@@ -209,7 +209,7 @@ fn a_reload_changes_limits_and_keeps_what_was_spent() {
     let (proxy, _files) = proxy(&upstream, &budget("0.03"));
     let mut client = proxy.client();
     assert_eq!(client.call(&call(1_000)).status, 200);
-    proxy.entries(1);
+    proxy.settled(1);
     assert_eq!(client.call(&call(2_000)).status, 400);
     assert!(proxy.reload(|settings| settings.budgets = table(&budget("0.05"))));
     wait_for("the new limit", || {

@@ -72,6 +72,16 @@ impl Proxy {
         })
     }
 
+    /// Waits until so many calls are settled: their entries are there, and budgets have counted
+    /// them, which comes after.
+    pub(crate) fn settled(&self, count: usize) {
+        let most = f64::from(u32::try_from(count).unwrap());
+        wait_for(&format!("{count} calls are settled"), || {
+            let settled = self.metric("bedrock_meter_requests_total");
+            (settled >= most).then_some(())
+        });
+    }
+
     /// Its SQLite file.
     pub(crate) fn ledger_file(&self) -> std::path::PathBuf {
         bedrock_meter::ledger::ledger_file(self.directory.path())
