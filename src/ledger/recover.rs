@@ -69,12 +69,10 @@ fn settle_segment(
     seen: &mut HashSet<CallId>,
     settle: &mut impl FnMut(OpenCall) -> Entry,
 ) -> Result<u64, LedgerError> {
-    let mut open = Vec::new();
-    for call in calls {
-        if seen.insert(call.call_id) && !ledger.contains(call.call_id)? {
-            open.push(call);
-        }
-    }
+    let known = ledger.settled_of(&calls)?;
+    let is_open =
+        |call: &OpenCall| seen.insert(call.call_id) && !known.contains(&call.call_id.to_string());
+    let open: Vec<_> = calls.into_iter().filter(is_open).collect();
     let settled = count(open.len());
     let mut open = open.into_iter().map(settle).peekable();
     while open.peek().is_some() {

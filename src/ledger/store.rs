@@ -2,6 +2,7 @@
 //!
 //! Blocking: it belongs on the writer's own thread. Knows no queue; batches are its caller's.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::mem;
@@ -14,10 +15,10 @@ use super::database::{Database, Fault};
 use super::retention::Retention;
 use super::rollup::Rollup;
 use super::{
-    Durability, LedgerError, SYNC_INTERVAL, Settings, StoreKind, elsewhere, open_calls, postgres,
-    row, schema,
+    Durability, LedgerError, OpenCall, SYNC_INTERVAL, Settings, StoreKind, elsewhere, open_calls,
+    postgres, row, schema,
 };
-use crate::domain::{CallId, Entry, Timestamp};
+use crate::domain::{Entry, Timestamp};
 
 /// The ledger, open for writing. One process at a time.
 #[derive(Debug)]
@@ -118,16 +119,25 @@ impl Ledger {
         self.retention.trim(&mut self.database, now)
     }
 
-    /// Whether the call has its entry.
+    /// Which of these calls have their entry. Many at a time: each question is a round trip where
+    /// the ledger is a server's.
     ///
     /// # Errors
-    /// When SQLite refuses.
-    pub fn contains(&self, call_id: CallId) -> Result<bool, LedgerError> {
-        let sql = "SELECT 1 FROM entries WHERE call_id = ?1";
-        let found = self
-            .database
-            .first(sql, &[call_id.to_string().into()], |_row| Ok(()));
-        Ok(found.map_err(LedgerError::of("look up a call"))?.is_some())
+    /// When the store refuses.
+    pub(super) fn settled_of(&self, calls: &[OpenCall]) -> Result<HashSet<String>, LedgerError> {
+        let mut settled = HashSet::new();
+        for some in calls.chunks(LOOKED_UP_AT_ONCE) {
+            let places: Vec<String> = (1..=some.len()).map(|n| format!("?{n}")).collect();
+            let places = places.join(", ");
+            let sql = format!("SELECT call_id FROM entries WHERE call_id IN ({places})");
+            let ids = some.iter().map(|call| call.call_id.to_string().into());
+            let ids: Vec<_> = ids.collect();
+            let found = self
+                .database
+                .list(&sql, &ids, |row| Ok(row.text(0)?.to_owned()));
+            settled.extend(found.map_err(LedgerError::of("look up calls"))?);
+        }
+        Ok(settled)
     }
 
     /// The segments that the process before left; none the second time.
@@ -254,6 +264,9 @@ const PAGE_BYTES: i64 = 8192;
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(250);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
+/// Far below what SQLite and PostgreSQL take in one question.
+const LOOKED_UP_AT_ONCE: usize = 500;
+
 /// A backup or a checkpoint by another tool holds the lock for moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -266,11 +279,11 @@ pub(super) mod tests {
 
     use super::*;
     use crate::domain::{
-        ApplicationId, Charge, ChargeLine, Dimension, Operation, Outcome, Rate, Reading, Region,
-        TenantId, Timestamp, Usage, UsageReason, Usd,
+        ApplicationId, CallId, Charge, ChargeLine, Dimension, Operation, Outcome, Rate, Reading,
+        Region, TenantId, Timestamp, Usage, UsageReason, Usd,
     };
-    use crate::ledger::OpenCall;
     use crate::ledger::database::Row;
+    use crate::ledger::open_record::tests::open_call;
     use crate::ledger::test_stores::{filled, fresh, stores};
 
     /// A priced call of 1,200 input and 34 output tokens: 1200 x 0.000003 + 34 x 0.000015.
@@ -395,12 +408,24 @@ pub(super) mod tests {
             assert_eq!(call_ids(&ledger), [first.call_id.to_string()]);
             let tenant = text(&ledger, "SELECT tenant FROM entries");
             assert_eq!(tenant.as_deref(), Some("search"));
-            assert!(ledger.contains(first.call_id).unwrap());
-            assert!(
-                !ledger
-                    .contains(CallId::generate(Timestamp::from_unix_ms(1_800_000_000_000)))
-                    .unwrap()
-            );
+        }
+    }
+
+    #[test]
+    fn calls_with_an_entry_are_told_from_those_without_in_any_number() {
+        for store in stores() {
+            let calls: Vec<_> = (0..1_001).map(|_| open_call(false)).collect();
+            let settled: Vec<_> = calls.iter().step_by(3).collect();
+            let entries = settled.iter().map(|call| Entry {
+                call_id: call.call_id,
+                ..entry()
+            });
+            let (_fresh, ledger) = filled(store, &entries.collect::<Vec<_>>());
+            let found = ledger.settled_of(&calls).unwrap();
+            let expected = settled.iter().map(|call| call.call_id.to_string());
+            assert_eq!(found, expected.collect());
+            assert_eq!(found.len(), 334);
+            assert!(ledger.settled_of(&[]).unwrap().is_empty());
         }
     }
 

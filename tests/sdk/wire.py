@@ -11,6 +11,35 @@ import threading
 RESET = struct.pack("ii", 1, 0)
 
 
+class Pair:
+    """The two ends of one connection. Two threads read and write both, so nobody closes them before
+    both have left: the number of a closed socket is soon another connection's.
+    """
+
+    def __init__(self, *ends):
+        self._ends, self._threads = ends, 2
+        self._lock = threading.Lock()
+        self.is_closed = False
+
+    def shut(self):
+        """Wakes both threads; what comes now is lost."""
+        with self._lock:
+            if not self.is_closed:
+                for end in self._ends:
+                    with contextlib.suppress(OSError):
+                        end.shutdown(socket.SHUT_RDWR)
+
+    def leave(self):
+        with self._lock:
+            self._threads -= 1
+            if self._threads == 0:
+                self.is_closed = True
+                for end in self._ends:
+                    with contextlib.suppress(OSError):
+                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    end.close()
+
+
 class Wire:
     """A port of its own before a port of this machine."""
 
@@ -18,7 +47,7 @@ class Wire:
         self._to = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
-        self._ends = set()
+        self._pairs = set()
         self._lock = threading.Lock()
         self._down = self._loses_answers = False
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,34 +63,27 @@ class Wire:
             except OSError:
                 client.close()
                 continue
+            pair = Pair(client, server)
             with self._lock:
-                self._ends |= {client, server}
+                self._pairs = {one for one in self._pairs if not one.is_closed} | {pair}
             if self._down:
-                self._break()
+                pair.shut()
             for source, sink, answers in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self._pass, args=(source, sink, answers), daemon=True).start()
+                threading.Thread(target=self._pass, args=(pair, source, sink, answers), daemon=True).start()
 
-    def _pass(self, source, sink, answers):
+    def _pass(self, pair, source, sink, answers):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if not (answers and self._loses_answers):
                     sink.sendall(data)
-        for end in (source, sink):
-            self._close(end)
-
-    def _close(self, end):
-        with self._lock:
-            self._ends.discard(end)
-        with contextlib.suppress(OSError):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            end.shutdown(socket.SHUT_RDWR)
-        end.close()
+        pair.shut()
+        pair.leave()
 
     def _break(self):
         with self._lock:
-            ends = list(self._ends)
-        for end in ends:
-            self._close(end)
+            pairs = list(self._pairs)
+        for pair in pairs:
+            pair.shut()
 
     @contextlib.contextmanager
     def cut(self):
