@@ -26,7 +26,7 @@ UPSTREAM_KEY = ("AKIASIMULATOREXAMPLE", "simulator/secret/EXAMPLEKEY")
 CLIENT_KEY = ("AKIACLIENT", "client-secret")
 REGION = "us-east-1"
 
-START_SECONDS_MAX = 30
+START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 
 MODEL = "anthropic.claude-3-5-sonnet-20241022-v2:0"

@@ -9,6 +9,7 @@ import concurrent.futures
 import decimal
 import http.client
 import json
+import os
 import pathlib
 import random
 import re
@@ -30,6 +31,8 @@ import postgres  # noqa: E402
 
 USD = decimal.Decimal
 MODE = "bedrock_meter_budget_store_mode"
+# At once, over two replicas; `scripts/soak callers` has a thousand.
+CALLERS = int(os.environ.get("BEDROCK_METER_CALLERS", "48"))
 # The two cores of a test machine are busy: an outage is one that a test makes.
 PATIENT = {"timeout": "5s", "lease": "5s"}
 
@@ -195,7 +198,7 @@ class SharedBudgets(unittest.TestCase):
             for proxy in proxies:
                 self.assertTrue(self.mode(proxy, "shared"))
             plan = [(draw.choice(list(limits)), draw.choice((50, 500, 4_000)), draw.choice((10, 50)), draw.randrange(40))
-                    for _ in range(1_200)]
+                    for _ in range(max(1_200, 5 * CALLERS))]
 
             def one(item):
                 number, (tenant, most, output, delay) = item
@@ -203,7 +206,7 @@ class SharedBudgets(unittest.TestCase):
                 status, _, text = call(proxies[number % 2], tenant, most, script)
                 return status, status == 200 or refused_rightly(text, limits[tenant])
 
-            with concurrent.futures.ThreadPoolExecutor(48) as threads:
+            with concurrent.futures.ThreadPoolExecutor(CALLERS) as threads:
                 answers, rightly = zip(*threads.map(one, enumerate(plan)))
             self.assertEqual({200, 400}, set(answers))
             self.assertTrue(all(rightly), "every refused call would not have fitted")
@@ -216,7 +219,7 @@ class SharedBudgets(unittest.TestCase):
                 apart = [self.spent([proxy], tenant) for proxy in proxies]
                 both += all(apart)
             self.assertGreater(both, 10, "both replicas spend of most budgets")
-            print(f"\n    {served} of {len(plan)} calls passed; {both} of 50 budgets were spent by both")
+            print(f"\n    {CALLERS} callers, seed {seed}: {served} of {len(plan)} calls passed; {both} of 50 budgets were spent by both")
 
     def test_a_killed_replica_keeps_what_it_held_until_it_counts_as_spent(self):
         limit = {"limit_usd": "0.1", "action": "block"}
