@@ -194,7 +194,8 @@ class SharedBudgets(unittest.TestCase):
         with self.subTest(seed=seed):
             redis = Redis.on_a_port(self.workspace.path)
             self.addCleanup(redis.kill)
-            proxies = self.replicas(redis=redis, **budgets)
+            many = {"connections_per_peer_max": 10_000}
+            proxies = self.replicas(redis=redis, listener=many, **budgets)
             for proxy in proxies:
                 self.assertTrue(self.mode(proxy, "shared"))
             plan = [(draw.choice(list(limits)), draw.choice((50, 500, 4_000)), draw.choice((10, 50)), draw.randrange(40))
