@@ -22,9 +22,8 @@ import threading
 import time
 import unittest
 
-import clients
-from clients import CONVERSE
-from harness import MODEL, ROOT, Proxy, Workspace, run
+from harness import ROOT, Proxy, Workspace, run
+from suite_budgets import call, counted
 
 sys.path.insert(0, str(ROOT / "tests"))
 import postgres  # noqa: E402
@@ -81,23 +80,6 @@ class Redis:
         done = subprocess.run(["redis-cli", "-s", self.socket, *words],
                               capture_output=True, text=True, timeout=30, check=True)
         return done.stdout
-
-
-def body(max_tokens):
-    return json.dumps({"messages": CONVERSE, "inferenceConfig": {"maxTokens": max_tokens}}).encode()
-
-
-def call(proxy, tenant, max_tokens, script="input=100,output=10", operation="converse"):
-    headers = {"content-type": "application/json", "x-bedrock-meter-tenant": tenant, "x-simulate": script}
-    return clients.exchange(proxy.url, "POST", f"/model/{MODEL}/{operation}", headers, body(max_tokens))
-
-
-def counted(entry):
-    """What budgets count of an entry, by the words of docs/budgets.md."""
-    cost = USD(entry["cost_microusd"] or 0) / 10**6 + USD(entry["cost_femtousd"] or 0) / 10**15
-    held = USD(entry["reserved_microusd"] or 0) / 10**6
-    known = entry["usage_source"] == "reported" and entry["price_status"] != "unpriced"
-    return cost if known else max(cost, held)
 
 
 def refused_rightly(text, limit):
