@@ -5,10 +5,12 @@
 
 mod eventstream;
 mod json;
+mod needles;
 mod object;
 mod occurs;
 
 pub use eventstream::{FRAME_BYTES_MAX, Frame, FrameKind, FrameScanner, FramingError};
 pub use json::{MEMBER_BYTES_MAX, MemberExtractor};
+pub use needles::Needles;
 pub use object::{Member, Object, Text, joined, read_object, replaced};
 pub use occurs::occurs;

@@ -9,13 +9,12 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memmem::Finder;
 
 use super::asked::Asked;
 use super::asked_max::AskedTokens;
 use super::families::{Billing, billing};
 use super::windows::{Window, Windows};
-use crate::codec::occurs;
+use crate::codec::Needles;
 use crate::domain::{ModelRef, Operation, Usage};
 
 /// What a call uses at most.
@@ -106,58 +105,80 @@ impl CallBound {
 
 fn text_bound(body: &[Bytes], window: &Window) -> CallBound {
     let bytes: u64 = body.iter().map(|piece| piece.len() as u64).sum();
-    let is_elsewhere = ELSEWHERE.iter().any(|needle| occurs(body, needle));
-    let images = count(body, &IMAGE);
-    let in_images = images.saturating_mul(window.image_tokens_max);
+    let signs = Signs::of(body);
+    let in_images = signs.images.saturating_mul(window.image_tokens_max);
     let in_text = bytes.saturating_add(in_images).saturating_add(TEMPLATE);
     let most = window.context_tokens_max;
     CallBound {
-        prompt_tokens: if is_elsewhere {
+        prompt_tokens: if signs.is_elsewhere {
             most
         } else {
             in_text.min(most)
         },
         output_tokens: 0,
         bytes,
-        is_text: !is_elsewhere && images == 0,
-        writes_cache: occurs(body, &CACHE),
-        asks_latency: occurs(body, &LATENCY),
+        is_text: !signs.is_elsewhere && signs.images == 0,
+        writes_cache: signs.writes_cache,
+        asks_latency: signs.asks_latency,
         units: Usage::none(),
     }
 }
 
-/// How often a needle occurs, at least; across the border of two pieces it may count once more.
-fn count(body: &[Bytes], needle: &Finder<'_>) -> u64 {
-    let inside: usize = body
-        .iter()
-        .map(|piece| needle.find_iter(piece).count())
-        .sum();
-    // One for each border: an image cannot hide in one.
-    let borders = body.len().saturating_sub(1);
-    if borders == 0 || (inside == 0 && !occurs(body, needle)) {
-        return inside as u64;
+/// What a request may hold besides its text. A text that speaks of such a thing counts as one.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Signs {
+    /// How many images.
+    images: u64,
+    /// Something whose content does not stand there as text.
+    is_elsewhere: bool,
+    writes_cache: bool,
+    asks_latency: bool,
+}
+
+impl Signs {
+    fn of(body: &[Bytes]) -> Self {
+        let mut signs = Self::default();
+        NEEDLES.each(body, |number| match SIGNS.get(number) {
+            Some((_, Sign::Image)) => signs.images = signs.images.saturating_add(1),
+            Some((_, Sign::Cache)) => signs.writes_cache = true,
+            Some((_, Sign::Latency)) => signs.asks_latency = true,
+            Some((_, Sign::Elsewhere)) | None => signs.is_elsewhere = true,
+        });
+        signs
     }
-    (inside as u64).saturating_add(borders as u64)
+}
+
+#[derive(Clone, Copy)]
+enum Sign {
+    Image,
+    Elsewhere,
+    Cache,
+    Latency,
 }
 
 /// Roles and turns are shorter than the JSON around them; prompts that tools add are near 1,300
 /// tokens for the largest known.
 const TEMPLATE: u64 = 2_048;
 
-static ELSEWHERE: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
-    [
-        "\"document\"",
-        "\"video\"",
-        "\"audio\"",
-        "\"s3Location\"",
-        "s3://",
-        "\"file\"",
-    ]
-    .map(Finder::new)
+const SIGNS: [(&str, Sign); 9] = [
+    ("\"image", Sign::Image),
+    ("\"document\"", Sign::Elsewhere),
+    ("\"video\"", Sign::Elsewhere),
+    ("\"audio\"", Sign::Elsewhere),
+    ("\"s3Location\"", Sign::Elsewhere),
+    ("s3://", Sign::Elsewhere),
+    ("\"file\"", Sign::Elsewhere),
+    ("\"cache", Sign::Cache),
+    ("\"optimized\"", Sign::Latency),
+];
+
+static NEEDLES: LazyLock<Needles> = LazyLock::new(|| {
+    #[expect(
+        clippy::expect_used,
+        reason = "constants that every test searches with"
+    )]
+    Needles::new(&SIGNS.map(|(needle, _)| needle)).expect("nine short texts")
 });
-static IMAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"image"));
-static CACHE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"cache"));
-static LATENCY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"optimized\""));
 
 #[cfg(test)]
 mod tests {
@@ -245,11 +266,17 @@ mod tests {
     }
 
     #[test]
-    fn an_image_on_the_border_of_two_pieces_is_counted() {
-        let pieces = [
-            Bytes::from_static(b"{\"im"),
-            Bytes::from_static(b"age\":1}"),
-        ];
-        assert_eq!(count(&pieces, &IMAGE), 1);
+    fn a_sign_on_the_border_of_two_pieces_is_seen() {
+        let text = r#"{"image":1,"image_url":2,"uri":"s3://b","cache_control":{},"l":"optimized"}"#;
+        let expected = Signs {
+            images: 2,
+            is_elsewhere: true,
+            writes_cache: true,
+            asks_latency: true,
+        };
+        for size in 1..=text.len() {
+            let pieces = text.as_bytes().chunks(size).map(Bytes::copy_from_slice);
+            assert_eq!(Signs::of(&pieces.collect::<Vec<_>>()), expected, "{size}");
+        }
     }
 }
