@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use super::book::{HoldAt, Shared};
-use crate::domain::{CallId, SharedHolds, Usd};
+use super::book::Spent;
+use super::counters::{InForce, Slot};
+use crate::domain::{CallId, SharedHolds, Timestamp, Usd};
 
 /// What budgets hold for a call that was not sent yet. Dropped, it is given back.
 #[derive(Debug)]
@@ -50,11 +51,44 @@ impl Drop for Reservation {
 /// bug, or the end of the process), it counts as spent.
 #[derive(Debug)]
 pub struct Held {
-    pub(super) shared: Arc<Shared>,
     pub(super) holds: Vec<HoldAt>,
     pub(super) amount: Usd,
     /// Who else is told, where replicas share budgets.
     pub(super) told: Option<Told>,
+}
+
+/// What one budget holds. It goes back to the counter that it was made in, whatever became of the
+/// budget since.
+#[derive(Debug)]
+pub(super) struct HoldAt {
+    pub(super) of: Arc<InForce>,
+    pub(super) slot: Arc<Slot>,
+    /// The stretch in which it holds.
+    pub(super) begins: Timestamp,
+    /// When the call was admitted.
+    pub(super) at: Timestamp,
+    pub(super) amount: Usd,
+}
+
+impl HoldAt {
+    /// What the call cost takes the place of what it held.
+    pub(super) fn settle(&self, spent: &Spent<'_>) {
+        let mut state = self.slot.lock();
+        state.counter.give_back(self.begins, self.amount);
+        if spent.amount != Usd::ZERO {
+            let calendar = &self.of.budget.calendar;
+            state.counter.spend(calendar, spent.at, spent.amount);
+        }
+    }
+
+    fn end(&self, end: End) {
+        let mut state = self.slot.lock();
+        state.counter.give_back(self.begins, self.amount);
+        if end == End::Spent {
+            let calendar = &self.of.budget.calendar;
+            state.counter.spend(calendar, self.at, self.amount);
+        }
+    }
 }
 
 /// Who is told what becomes of a hold, and of which call it is.
@@ -81,7 +115,9 @@ impl Held {
         if holds.is_empty() {
             return;
         }
-        self.shared.lock().end(&holds, end);
+        for hold in &holds {
+            hold.end(end);
+        }
         if let Some(Told { store, call }) = self.told.take() {
             match end {
                 End::GivenBack => store.give_back(call),
@@ -99,7 +135,7 @@ impl Drop for Held {
 
 /// What becomes of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+enum End {
     GivenBack,
     Spent,
 }

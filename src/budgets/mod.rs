@@ -6,7 +6,8 @@
 //! reported is counted at the hold, and a hold that is dropped unsettled counts as spent.
 //!
 //! This room knows nothing of HTTP, prices or tokens: amounts come to it worked out. It does no
-//! I/O and asks no clock. `docs/budgets.md` says what is promised and why it holds.
+//! I/O and asks no clock, and holds no lock that all calls share: each counter has its own, and a
+//! call takes those of its counters together. `docs/budgets.md` says what is promised and why it holds.
 
 #![deny(
     clippy::float_arithmetic,
@@ -16,9 +17,11 @@
 )]
 
 mod asker;
+mod bid;
 mod book;
 mod budget;
 mod counter;
+mod counters;
 mod document;
 mod hold;
 mod period;
@@ -28,7 +31,8 @@ mod shared;
 mod tests;
 
 pub use asker::Asker;
-pub use book::{Applying, Bid, Budgets, Room, Spent};
+pub use bid::{Applying, Bid, Room};
+pub use book::{Budgets, Spent};
 pub use budget::{Action, Budget, BudgetMode, InputBound, Raise, RefuseWith, Reserve};
 pub use document::{BudgetDocument, RaiseDocument, StandingDocument};
 pub use hold::{Held, Reservation};

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::Spent;
-use super::book::{Bid, Budgets, Key, Taking, refused};
+use super::bid::{Bid, Part, Taking};
+use super::book::{Budgets, Spent};
 use super::budget::Budget;
 use super::counter::{Position, bucket_of, widths};
+use super::counters::{InForce, Slot};
 use super::hold::Reservation;
 use super::period::{MS_PER_MINUTE, Period};
 use super::refused::Refused;
@@ -18,111 +19,102 @@ use crate::domain::{
     Facet, SharedBook, SharedCounter, SharedPosition, SharedWant, Subject, Timestamp, Usd,
 };
 
-impl Bid<'_> {
+impl Bid {
     /// What the store is asked for.
     pub fn wants(&self) -> Vec<SharedWant> {
         let wants = self.parts.iter().map(|part| {
-            let place = Place::of(&part.budget, self.at);
+            let budget = &part.of.budget;
+            let place = Place::of(budget, self.at);
             SharedWant {
-                counter: place.counter(Arc::clone(&part.counter)),
+                counter: place.counter(Arc::clone(&part.slot.subject)),
                 oldest: place.oldest,
-                limit: part.budget.limit_at(self.at),
+                limit: budget.limit_at(self.at),
                 amount: part.amount.unwrap_or_default(),
-                blocks: part.budget.blocks(),
+                blocks: budget.blocks(),
             }
         });
         wants.collect()
     }
 
-    /// Whether a blocking budget applies to a call that nobody knows the cost of: no store has to
-    /// be asked.
-    pub fn is_unknown(&self) -> bool {
-        let unknown = |part: &super::book::Part| part.amount.is_none() && part.budget.blocks();
-        self.parts.iter().any(unknown)
+    /// The store has taken what the call wants: where its counters stand now, in the order of the
+    /// wants.
+    pub fn taken(self, positions: &[SharedPosition]) -> Reservation {
+        let mut taking = Taking::of(self.parts.len());
+        for (part, now) in self.parts.iter().zip(positions) {
+            let amount = part.amount.unwrap_or_default();
+            // It is held there already, with what the others hold.
+            let before = Position {
+                held: now.held.saturating_sub(amount),
+                ..part.adopt(self.at, *now)
+            };
+            let limit = part.of.budget.limit_at(self.at);
+            let fits = part.amount.is_some() && before.has_room(amount, limit);
+            taking.add(part, &before, limit, fits);
+        }
+        taking.reservation(self)
+    }
+
+    /// The store has no room for the call: which want, and where its counter stands.
+    pub fn refused(&self, index: usize, now: SharedPosition) -> Option<Box<Refused>> {
+        let part = self.parts.get(index)?;
+        let position = part.adopt(self.at, now);
+        let limit = part.of.budget.limit_at(self.at);
+        Some(Box::new(part.refused(&position, limit)))
+    }
+}
+
+impl Part {
+    /// Has the counter of this process stand where the store's stands.
+    fn adopt(&self, at: Timestamp, now: SharedPosition) -> Position {
+        let calendar = &self.of.budget.calendar;
+        let mut state = self.slot.lock();
+        state.counter.adopt(calendar, at, now.spent, now.held);
+        state.counter.position(calendar, at)
     }
 }
 
 impl Budgets {
-    /// The store has taken what a call wants: where its counters stand now, in the order of the
-    /// wants.
-    pub fn taken(&self, bid: Bid<'_>, positions: &[SharedPosition]) -> Reservation {
-        let mut state = self.shared.lock();
-        let mut taking = Taking::default();
-        for (part, now) in bid.parts.into_iter().zip(positions) {
-            let key = state.key(&part.budget, Arc::clone(&part.counter));
-            let entry = state.entry(&key, &part.budget, &bid.subject, bid.at);
-            let calendar = &part.budget.calendar;
-            entry.counter.adopt(calendar, bid.at, now.spent, now.held);
-            let amount = part.amount.unwrap_or_default();
-            let before = Position {
-                held: now.held.saturating_sub(amount),
-                ..entry.counter.position(calendar, bid.at)
-            };
-            let limit = part.budget.limit_at(bid.at);
-            let fits = part.amount.is_some() && before.has_room(amount, limit);
-            // It is held there already: with what the others hold.
-            let place = Some((entry.number, before.begins));
-            taking.add((key, place), &part, bid.at, (before, limit), fits);
-        }
-        drop(state);
-        taking.reservation(&self.shared)
-    }
-
-    /// The store has no room for a call: which want, and where its counter stands.
-    pub fn refused(&self, bid: Bid<'_>, index: usize, now: SharedPosition) -> Option<Box<Refused>> {
-        let part = bid.parts.into_iter().nth(index)?;
-        let mut state = self.shared.lock();
-        let key = state.key(&part.budget, Arc::clone(&part.counter));
-        let entry = state.entry(&key, &part.budget, &bid.subject, bid.at);
-        let calendar = &part.budget.calendar;
-        entry.counter.adopt(calendar, bid.at, now.spent, now.held);
-        let position = entry.counter.position(calendar, bid.at);
-        drop(state);
-        let limits = (position, part.budget.limit_at(bid.at));
-        Some(Box::new(refused(&part.budget, &key, limits, part.amount)))
-    }
-
     /// The shared counters that an amount of a subject counts in.
     pub fn shared_counters(&self, subject: &Subject<'_>, at: Timestamp) -> Vec<SharedCounter> {
-        let table = self.shared.table.load();
-        let counters = table.iter().filter_map(|budget| {
-            let subject = budget.scope.counter(subject)?;
-            Some(Place::of(budget, at).counter(subject))
+        let table = self.table.load();
+        let counters = table.iter().filter_map(|one| {
+            let subject = one.budget.scope.counter(subject)?;
+            Some(Place::of(&one.budget, at).counter(subject))
         });
         counters.collect()
     }
 
     /// What the ledger says of every budget in its present stretch, for a store that does not know.
     pub fn shared_books(&self, spent: &[Spent<'_>], now: Timestamp) -> Vec<SharedBook> {
-        let table = self.shared.table.load();
-        table
-            .iter()
-            .map(|one| shared_book(one, spent, now))
+        let table = self.table.load();
+        let books = table.iter();
+        books
+            .map(|one| shared_book(&one.budget, spent, now))
             .collect()
     }
 
     /// The counters of this process that replicas share, to be looked at again.
     pub fn shared_known(&self, now: Timestamp) -> Vec<SharedLook> {
-        let state = self.shared.lock();
-        let looks = state.counters.iter().map(|(key, entry)| {
-            let place = Place::of(&entry.budget, now);
-            SharedLook {
-                key: key.clone(),
-                counter: place.counter(Arc::clone(&key.subject)),
+        let table = self.table.load();
+        let looks = table.iter().flat_map(|one| {
+            let place = Place::of(&one.budget, now);
+            let slots = one.counters.all().into_iter();
+            slots.map(move |slot| SharedLook {
+                of: Arc::clone(one),
+                counter: place.counter(Arc::clone(&slot.subject)),
+                slot,
                 oldest: place.oldest,
-            }
+            })
         });
         looks.collect()
     }
 
     /// Takes over where counters stand.
     pub fn follow(&self, at: Timestamp, seen: &[(SharedLook, SharedPosition)]) {
-        let mut state = self.shared.lock();
         for (look, now) in seen {
-            if let Some(entry) = state.counters.get_mut(&look.key) {
-                let calendar = &entry.budget.calendar;
-                entry.counter.adopt(calendar, at, now.spent, now.held);
-            }
+            let calendar = &look.of.budget.calendar;
+            let mut state = look.slot.lock();
+            state.counter.adopt(calendar, at, now.spent, now.held);
         }
     }
 }
@@ -130,7 +122,8 @@ impl Budgets {
 /// A shared counter of which this process has a copy.
 #[derive(Clone, Debug)]
 pub struct SharedLook {
-    key: Key,
+    of: Arc<InForce>,
+    slot: Arc<Slot>,
     /// Its name.
     pub counter: SharedCounter,
     /// The oldest bucket that still counts.

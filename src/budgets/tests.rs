@@ -76,10 +76,9 @@ fn reserve(
     amount: Option<&str>,
 ) -> Result<Reservation, Box<Refused>> {
     let amount = amount.map(usd);
-    let bid = budgets.bid(budgets.applying(subject), at(NOW), |_input, _reserve| {
-        amount
-    });
-    budgets.reserve(bid, Room::Whole)
+    let applying = budgets.applying(&subject, at(NOW));
+    let bid = applying.bid(|_input, _reserve| amount);
+    bid.reserve(Room::Whole)
 }
 
 fn spent<'a>(subject: Subject<'a>, amount: &str) -> Spent<'a> {
@@ -332,10 +331,10 @@ fn each_replica_may_spend_its_part_of_what_was_left_when_they_lost_each_other() 
     let budgets = budgets(vec![budget("all", &[], "10")]);
     budgets.settle(None, &spent(subject(&search, "web"), "4"));
     let reserve = |outage, amount: &str| {
-        let applying = budgets.applying(subject(&search, "web"));
-        let bid = budgets.bid(applying, at(NOW), |_input, _reserve| Some(usd(amount)));
+        let applying = budgets.applying(&subject(&search, "web"), at(NOW));
+        let bid = applying.bid(|_input, _reserve| Some(usd(amount)));
         let replicas = 3;
-        let held = budgets.reserve(bid, Room::Share { replicas, outage });
+        let held = bid.reserve(Room::Share { replicas, outage });
         held.map(|held| held.sent().unwrap())
     };
     // 6 are left: 2 for each of three.
@@ -363,8 +362,8 @@ fn the_counters_of_a_process_follow_those_that_replicas_share() {
     };
     let budgets = budgets(vec![budget("all", &[], "10"), rolling]);
     let bid = |amount: &str| {
-        let applying = budgets.applying(subject(&search, "web"));
-        budgets.bid(applying, at(NOW), |_input, _reserve| Some(usd(amount)))
+        let applying = budgets.applying(&subject(&search, "web"), at(NOW));
+        applying.bid(|_input, _reserve| Some(usd(amount)))
     };
     let shared = |spent: &str, held: &str| SharedPosition {
         spent: usd(spent),
@@ -379,7 +378,7 @@ fn the_counters_of_a_process_follow_those_that_replicas_share() {
     let day = 24 * 3_600_000;
     let noon = at(NOW).unix_ms();
     assert_eq!(buckets, [(0, 0), (noon, noon - day)]);
-    let taken = budgets.taken(asked, &[shared("3", "4"), shared("1", "2")]);
+    let taken = asked.taken(&[shared("3", "4"), shared("1", "2")]);
     // 10 - 3 - 4 of the tighter one: the 2 of this call are among the 4.
     assert_eq!(
         (taken.amount(), taken.remaining),
@@ -396,7 +395,7 @@ fn the_counters_of_a_process_follow_those_that_replicas_share() {
         row("run", "tenant=search", "1.5", "0"),
     ];
     assert_eq!(standing(&budgets), expected);
-    let refused = budgets.refused(bid("9"), 0, shared("3.5", "7"));
+    let refused = bid("9").refused(0, shared("3.5", "7"));
     assert_eq!(refused.unwrap().held, usd("7"));
     // What the ledger says of before the window does not count in it.
     let of = |instant, amount| Spent {

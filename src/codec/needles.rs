@@ -1,12 +1,16 @@
 //! Which of several texts occur in bytes that lie in pieces, found in one pass. It knows nothing of
 //! what is searched.
 
-use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, BuildError, Match, MatchKind, packed};
 use bytes::Bytes;
 
 /// Texts to search for together.
 #[derive(Debug)]
 pub struct Needles {
+    /// Looks at many bytes at once; not every machine can.
+    packed: Option<packed::Searcher>,
     automaton: AhoCorasick,
     longest: usize,
 }
@@ -18,21 +22,27 @@ impl Needles {
     /// When they are too many or too long for one automaton.
     pub fn new(needles: &[&str]) -> Result<Self, BuildError> {
         let mut builder = AhoCorasick::builder();
-        // Of this kind the search looks at many bytes at once.
         builder.match_kind(MatchKind::LeftmostFirst);
         Ok(Self {
+            packed: packed::Searcher::new(needles),
             automaton: builder.build(needles)?,
             longest: needles.iter().map(|one| one.len()).max().unwrap_or(0),
         })
+    }
+
+    fn each_in(&self, text: &[u8], mut found: impl FnMut(usize, Range<usize>)) {
+        let mut found = |one: Match| found(one.pattern().as_usize(), one.range());
+        match &self.packed {
+            Some(packed) => packed.find_iter(text).for_each(&mut found),
+            None => self.automaton.find_iter(text).for_each(&mut found),
+        }
     }
 
     /// Says the number of a text each time that it occurs in the concatenation of the pieces.
     /// Occurrences inside a piece do not overlap.
     pub fn each(&self, pieces: &[Bytes], mut found: impl FnMut(usize)) {
         for piece in pieces {
-            for one in self.automaton.find_iter(piece) {
-                found(one.pattern().as_usize());
-            }
+            self.each_in(piece, |number, _range| found(number));
         }
         if pieces.len() > 1 {
             self.on_borders(pieces, found);
@@ -46,11 +56,11 @@ impl Needles {
         for piece in pieces {
             let border = window.len();
             window.extend_from_slice(piece.get(..overlap).unwrap_or(piece));
-            for one in self.automaton.find_iter(&window) {
-                if one.start() < border && one.end() > border {
-                    found(one.pattern().as_usize());
+            self.each_in(&window, |number, range| {
+                if range.start < border && range.end > border {
+                    found(number);
                 }
-            }
+            });
             window.truncate(border);
             let end = piece.len().saturating_sub(overlap);
             window.extend_from_slice(piece.get(end..).unwrap_or(piece));
@@ -71,7 +81,7 @@ mod tests {
             text in "[<ab>]{0,60}", sizes in prop::collection::vec(1_usize..7, 1..9),
         ) {
             let needles = ["<a>", "<ab>", "<b"];
-            let mut expected: Vec<_> = needles.iter().map(|one| text.matches(one).count()).collect();
+            let expected: Vec<_> = needles.iter().map(|one| text.matches(one).count()).collect();
             let (mut rest, mut sizes) = (text.as_bytes(), sizes.iter().cycle());
             let mut pieces = Vec::new();
             while !rest.is_empty() {
@@ -79,9 +89,13 @@ mod tests {
                 pieces.push(Bytes::copy_from_slice(piece));
                 rest = tail;
             }
-            let search = Needles::new(&needles).unwrap();
-            search.each(&pieces, |number| expected[number] = expected[number].wrapping_sub(1));
-            prop_assert_eq!(expected, [0, 0, 0]);
+            let mut search = Needles::new(&needles).unwrap();
+            for _each_way in 0..2 {
+                let mut left = expected.clone();
+                search.each(&pieces, |number| left[number] = left[number].wrapping_sub(1));
+                prop_assert_eq!(left, [0, 0, 0]);
+                search.packed = None;
+            }
         }
     }
 }

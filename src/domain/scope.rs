@@ -95,14 +95,26 @@ impl Keyword for Facet {
 }
 
 impl Scope {
+    /// What most counters' names fit in.
+    pub const COUNTER_BYTES: usize = 96;
+
     /// Which counter a call belongs to, such as `tenant=search model=nova-lite`; `None` where the
     /// call is not meant. A call without a facet that is named (no user, no model) is not meant.
     pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<str>> {
-        let mut counter = String::with_capacity(COUNTER_BYTES);
+        let mut counter = String::with_capacity(Self::COUNTER_BYTES);
+        self.write_counter(subject, &mut counter)
+            .then(|| counter.into())
+    }
+
+    /// The same, written over what is in `counter`; false where the call is not meant.
+    pub fn write_counter(&self, subject: &Subject<'_>, counter: &mut String) -> bool {
+        counter.clear();
         for (facet, pattern) in &self.facets {
-            let value = facet.of(subject)?;
+            let Some(value) = facet.of(subject) else {
+                return false;
+            };
             if !pattern.matches(value) {
-                return None;
+                return false;
             }
             let value = if self.shared.contains(facet) {
                 pattern.as_str()
@@ -117,7 +129,7 @@ impl Scope {
                 counter.push_str(piece);
             }
         }
-        Some(counter.into())
+        true
     }
 
     /// The tenant that every counter of this scope belongs to, where there is only one.
@@ -126,9 +138,6 @@ impl Scope {
         TenantId::new(pattern.as_str()).ok()
     }
 }
-
-/// What most counters' names fit in.
-const COUNTER_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {

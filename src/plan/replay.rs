@@ -112,18 +112,19 @@ impl Replay {
             // What counts nothing any more is forgotten, as when somebody looks at the gauges.
             drop(self.budgets.standings(call.opened_at));
         }
-        let applying = self.budgets.applying(subject(&call));
-        if call.is_free || applying.is_empty() {
+        if call.is_free {
+            return None;
+        }
+        let applying = self.budgets.applying(&subject(&call), call.opened_at);
+        if applying.is_empty() {
             return None;
         }
         if call.reserved.is_none() {
             self.tally.without_hold = self.tally.without_hold.saturating_add(1);
         }
         let most = call.reserved.unwrap_or(call.cost);
-        let bid = self
-            .budgets
-            .bid(applying, call.opened_at, |_input, _reserve| Some(most));
-        match self.budgets.reserve(bid, Room::Whole) {
+        let bid = applying.bid(|_input, _reserve| Some(most));
+        match bid.reserve(Room::Whole) {
             Ok(reservation) => {
                 let held = reservation.sent();
                 self.in_flight.push(InFlight { call, held });

@@ -41,7 +41,8 @@ impl Service {
             return Ok(None);
         }
         let label = call.model.as_ref().map(ModelRef::label);
-        let applying = budgets.applying(subject(call, label.as_deref()));
+        let subject = subject(call, label.as_deref());
+        let applying = budgets.applying(&subject, call.opened_at);
         if applying.is_empty() {
             return Ok(None);
         }
@@ -64,13 +65,13 @@ impl Service {
             known.push((input, reserve, amount));
             amount
         };
-        let bid = budgets.bid(applying, call.opened_at, most);
+        let bid = applying.bid(most);
         let reservation = match &self.gates.replicas {
             Some(store) if !bid.is_unknown() => {
                 // In a box: calls of a process without a store do not carry it.
-                Box::pin(reserve_shared(budgets, store, bid, call.call_id)).await?
+                Box::pin(reserve_shared(store, bid, call.call_id)).await?
             }
-            Some(_) | None => budgets.reserve(bid, Room::Whole)?,
+            Some(_) | None => bid.reserve(Room::Whole)?,
         };
         if !reservation.observed.is_empty() {
             let kind = RefusalKind::BudgetExhausted.row().name;

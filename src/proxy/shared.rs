@@ -12,25 +12,24 @@ use crate::replicas::{Answer, Outage, Store, StoreDown};
 
 /// Holds what a call wants in the store, or by this replica alone.
 pub(super) async fn reserve_shared(
-    budgets: &Budgets,
     store: &Store,
-    bid: Bid<'_>,
+    bid: Bid,
     call: CallId,
 ) -> Result<Reservation, NotReserved> {
     let wants = bid.wants();
     match store.reserve(call, &wants).await {
         Ok(Answer::Taken(positions)) => {
-            let reservation = budgets.taken(bid, &positions);
+            let reservation = bid.taken(&positions);
             Ok(told(reservation, store, call))
         }
         Ok(Answer::Full { index, position }) => {
-            let refused = budgets.refused(bid, index, position);
+            let refused = bid.refused(index, position);
             Err(refused.map_or(NotReserved::StoreDown, NotReserved::Refused))
         }
         Err(outage) => {
             let blocks = wants.iter().any(|want| want.blocks);
             let reserved = room(store, outage, blocks).and_then(|room| {
-                let reservation = budgets.reserve(bid, room)?;
+                let reservation = bid.reserve(room)?;
                 store.hold(call, &wants);
                 Ok(told(reservation, store, call))
             });

@@ -45,8 +45,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             session: None,
         };
         let begun = Instant::now();
-        let bid = budgets.bid(budgets.applying(subject), now, |_, _| Some(most));
-        let held = budgets.reserve(bid, Room::Whole);
+        let bid = budgets.applying(&subject, now).bid(|_, _| Some(most));
+        let held = bid.reserve(Room::Whole);
         let reserved = begun.elapsed();
         let held = held.ok().context("there is room")?;
         let begun = Instant::now();

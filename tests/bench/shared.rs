@@ -159,12 +159,12 @@ async fn reserve(store: &Store, budgets: &Budgets, tenant: &TenantId) -> anyhow:
     let most: Usd = "0.0215".parse()?;
     let call = CallId::generate(now);
     let begun = Instant::now();
-    let bid = budgets.bid(budgets.applying(subject), now, |_, _| Some(most));
+    let bid = budgets.applying(&subject, now).bid(|_, _| Some(most));
     let answer = store.reserve(call, &bid.wants()).await;
     let Ok(Answer::Taken(positions)) = answer else {
         anyhow::bail!("{answer:?} instead of room");
     };
-    let held = budgets.taken(bid, &positions);
+    let held = bid.taken(&positions);
     let reserved = begun.elapsed();
     let spent = Spent {
         subject,
