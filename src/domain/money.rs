@@ -13,6 +13,7 @@ pub struct Usd(i128);
 
 const FEMTO_DIGITS: usize = 15;
 const FEMTO: i128 = 1_000_000_000_000_000;
+const FEMTO_SMALL: u64 = 1_000_000_000_000_000;
 /// Femtodollars in a microdollar: the split at which the ledger stores an amount.
 const FEMTO_PER_MICRO: i128 = 1_000_000_000;
 
@@ -77,6 +78,19 @@ impl Usd {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// Whole dollars and the femtodollars that remain, without the sign.
+    fn magnitude(self) -> (u128, u64) {
+        let magnitude = self.0.unsigned_abs();
+        // Most amounts are small, and division of 128 bits is slow.
+        if let Ok(small) = u64::try_from(magnitude) {
+            let whole = small.div_euclid(FEMTO_SMALL);
+            return (whole.into(), small.rem_euclid(FEMTO_SMALL));
+        }
+        let femto = u128::from(FEMTO_SMALL);
+        let rest = u64::try_from(magnitude.rem_euclid(femto));
+        (magnitude.div_euclid(femto), rest.unwrap_or(0))
+    }
+
     /// The amount from two columns or two sums of columns, as [`Self::split_micro`] made them.
     pub fn from_split(whole_micro: i64, rest_femto: i64) -> Self {
         let whole = i128::from(whole_micro).saturating_mul(FEMTO_PER_MICRO);
@@ -87,16 +101,17 @@ impl Usd {
 /// The amount as an exact decimal without trailing zeros: `0.0035`, `12`, `-0.5`.
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let femto = FEMTO.unsigned_abs();
-        let magnitude = self.0.unsigned_abs();
         let sign = if self.0 < 0 { "-" } else { "" };
-        let whole = magnitude.div_euclid(femto);
-        let fraction = format!("{:015}", magnitude.rem_euclid(femto));
-        let fraction = fraction.trim_end_matches('0');
-        if fraction.is_empty() {
+        let (whole, mut fraction) = self.magnitude();
+        let mut digits = FEMTO_DIGITS;
+        while digits > 0 && fraction.is_multiple_of(10) {
+            fraction = fraction.div_euclid(10);
+            digits = digits.saturating_sub(1);
+        }
+        if digits == 0 {
             write!(f, "{sign}{whole}")
         } else {
-            write!(f, "{sign}{whole}.{fraction}")
+            write!(f, "{sign}{whole}.{fraction:0digits$}")
         }
     }
 }
