@@ -75,17 +75,19 @@ impl Counters {
         }
     }
 
-    /// The counter of a subject, new or not.
-    pub(super) fn of(&self, subject: &Arc<str>, now_ms: i64) -> Arc<Counter> {
+    /// The counter of a subject, new or not, and the subject.
+    pub(super) fn of(&self, subject: &str, now_ms: i64) -> (Arc<Counter>, Arc<str>) {
         if let Some(found) = self.by_subject.get(subject) {
-            return Arc::clone(&found);
+            return (Arc::clone(&found), Arc::clone(found.key()));
         }
         self.prune(now_ms);
+        let subject: Arc<str> = subject.into();
         if self.by_subject.len() >= self.most {
-            return Arc::clone(&self.shared);
+            return (Arc::clone(&self.shared), subject);
         }
-        let made = self.by_subject.entry(Arc::clone(subject));
-        Arc::clone(&made.or_insert_with(|| Arc::new(Counter::new())))
+        let made = self.by_subject.entry(Arc::clone(&subject));
+        let made = made.or_insert_with(|| Arc::new(Counter::new()));
+        (Arc::clone(&made), subject)
     }
 
     /// Forgets the counters in which nothing is, now and then: they would begin again as they are.
@@ -148,14 +150,14 @@ const PRUNE_INTERVAL_MS: i64 = 1_000;
 mod tests {
     use super::*;
 
-    fn subject(n: usize) -> Arc<str> {
-        format!("user=u{n}").into()
+    fn counter(counters: &Counters, n: usize, now_ms: i64) -> Arc<Counter> {
+        counters.of(&format!("user=u{n}"), now_ms).0
     }
 
     #[test]
     fn idle_counters_are_forgotten_and_used_ones_stay() {
         let counters = Counters::new(10);
-        let used = counters.of(&subject(0), 5_000);
+        let used = counter(&counters, 0, 5_000);
         {
             let mut state = used.lock();
             state.requests.pass(5_000, 60);
@@ -163,12 +165,12 @@ mod tests {
         }
         let id = used.id;
         drop(used);
-        counters.of(&subject(1), 5_001);
+        counter(&counters, 1, 5_001);
         assert_eq!(counters.len(), 2);
-        counters.of(&subject(2), 6_500);
+        counter(&counters, 2, 6_500);
         assert_eq!(counters.len(), 2, "the idle one is gone");
-        assert_eq!(counters.of(&subject(0), 6_500).id, id);
-        counters.of(&subject(3), 7_600);
+        assert_eq!(counter(&counters, 0, 6_500).id, id);
+        counter(&counters, 3, 7_600);
         assert_eq!(
             counters.len(),
             1,
@@ -179,9 +181,9 @@ mod tests {
     #[test]
     fn subjects_beyond_the_most_share_one_counter() {
         let counters = Counters::new(2);
-        let own: Vec<_> = (0..2).map(|n| counters.of(&subject(n), 0)).collect();
-        let shared = counters.of(&subject(2), 0);
-        assert_eq!(shared.id, counters.of(&subject(3), 0).id);
+        let own: Vec<_> = (0..2).map(|n| counter(&counters, n, 0)).collect();
+        let shared = counter(&counters, 2, 0);
+        assert_eq!(shared.id, counter(&counters, 3, 0).id);
         assert!(own.iter().all(|own| own.id != shared.id));
         assert_eq!(counters.len(), 2);
     }
@@ -189,9 +191,9 @@ mod tests {
     #[test]
     fn an_open_call_keeps_its_counter() {
         let counters = Counters::new(10);
-        let held = counters.of(&subject(0), 0);
+        let held = counter(&counters, 0, 0);
         held.lock().open = 1;
-        counters.of(&subject(1), 10_000);
-        assert_eq!(counters.of(&subject(0), 10_000).id, held.id);
+        counter(&counters, 1, 10_000);
+        assert_eq!(counter(&counters, 0, 10_000).id, held.id);
     }
 }

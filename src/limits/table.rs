@@ -13,7 +13,7 @@ use super::hold::{Quota, TokenWeights};
 use super::refused::What;
 use super::settings::{AccountSettings, LimitSettings, Settings};
 use super::weights::Weights;
-use crate::domain::{Clock, ModelRef, Region, Subject};
+use crate::domain::{Clock, ModelRef, Region, Scope, Subject};
 
 /// All limits, and what calls have taken of them.
 pub struct Limits {
@@ -78,6 +78,12 @@ impl Limits {
         self.tables.store(Arc::new(Tables::new(settings, &before)));
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        let tables = self.tables.load();
+        tables.limits.is_empty() && tables.accounts.is_empty()
+    }
+
     /// The limits that apply to a call.
     pub fn applying(
         &self,
@@ -87,11 +93,13 @@ impl Limits {
     ) -> Applying {
         let tables = self.tables.load();
         let now_ms = self.clock.now().unix_ms();
+        let mut name = String::with_capacity(Scope::COUNTER_BYTES);
         let counted = |limit: &Arc<Limit>| {
-            let subject = limit.settings.scope.counter(subject)?;
+            let is_meant = limit.settings.scope.write_counter(subject, &mut name);
+            let (counter, subject) = is_meant.then(|| limit.counters.of(&name, now_ms))?;
             Some(Counted {
                 limit: Arc::clone(limit),
-                counter: limit.counters.of(&subject, now_ms),
+                counter,
                 subject,
             })
         };

@@ -39,18 +39,22 @@ fn look_up(
     model: Option<&ModelRef>,
 ) -> Option<u64> {
     let model = model?;
-    let label = model.label();
-    let names = [model.base.as_deref(), Some(&*label)];
-    let fits = |pattern: &Glob| names.iter().flatten().any(|name| pattern.matches(name));
-    let own = configured.iter().filter(|(pattern, _)| fits(pattern));
-    let own = own.max_by_key(|(pattern, _)| pattern.as_str().len());
+    let own = || {
+        let label = model.label();
+        let names = [model.base.as_deref(), Some(&*label)];
+        let fits = |pattern: &Glob| names.iter().flatten().any(|name| pattern.matches(name));
+        let own = configured.iter().filter(|(pattern, _)| fits(pattern));
+        let longest = own.max_by_key(|(pattern, _)| pattern.as_str().len());
+        longest.map(|(_, value)| *value)
+    };
+    let own = if configured.is_empty() { None } else { own() };
     let known = || {
         let base = model.base.as_deref()?;
         let mut built_in = built_in.iter();
         let row = built_in.find(|(pattern, _)| is_like(base, pattern));
         row.map(|(_, value)| *value)
     };
-    own.map(|(_, value)| *value).or_else(known)
+    own.or_else(known)
 }
 
 /// Patterns of the built-in tables: a beginning, or with a star in front a part.

@@ -17,7 +17,7 @@ pub(super) async fn take(
     call: &OpenCall,
     asking: &Asking<'_>,
 ) -> Result<Option<Hold>, Refusal> {
-    if call.operation.is_free() {
+    if call.operation.is_free() || gates.limits.is_empty() {
         return Ok(None);
     }
     let label = call.model.as_ref().map(|model| model.label());
