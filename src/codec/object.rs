@@ -76,6 +76,12 @@ pub fn replaced(pieces: &[Bytes], parts: &[(Range<usize>, Bytes)]) -> Vec<Bytes>
 
 /// A part of the text in one piece.
 pub fn joined(pieces: &[Bytes], range: Range<usize>) -> Bytes {
+    if let [one] = pieces
+        && range.end <= one.len()
+        && range.start <= range.end
+    {
+        return one.slice(range);
+    }
     let mut parts = Vec::new();
     push_range(&mut parts, pieces, range);
     match parts.as_slice() {
@@ -107,7 +113,7 @@ fn read(cursor: &mut Cursor<'_>, is_wanted: impl Fn(&str) -> bool) -> Result<Obj
     let begin = cursor.at;
     let mut members = Vec::new();
     let mut is_empty = true;
-    let mut name = Vec::new();
+    let mut name = Vec::with_capacity(NAME_BYTES_USUAL);
     loop {
         match cursor.next_solid()? {
             b'}' => break,
@@ -218,7 +224,7 @@ impl<'a> Cursor<'a> {
         };
         loop {
             let rest = self.rest()?;
-            let Some(end) = memchr2(b'"', b'\\', rest) else {
+            let Some(end) = stop_of(rest) else {
                 kept(rest);
                 self.skip(rest.len());
                 continue;
@@ -275,12 +281,24 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Where a string ends or has an escape. Names are short: few bytes are looked at one by one
+/// sooner than a search of many begins.
+fn stop_of(text: &[u8]) -> Option<usize> {
+    let is_stop = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let (few, rest) = text.split_at_checked(NEAR).unwrap_or((text, &[]));
+    let near = few.iter().position(is_stop);
+    near.or_else(|| memchr2(b'"', b'\\', rest).map(|at| at.saturating_add(NEAR)))
+}
+
 const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
+const NEAR: usize = 16;
 /// A name longer than this, as it is written, is not asked for: 256 characters, each an escape.
 const NAME_BYTES_MAX: usize = 6 * 256;
+/// What most names fit in.
+const NAME_BYTES_USUAL: usize = 32;
 
 #[cfg(test)]
 mod tests {
