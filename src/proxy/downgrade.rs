@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::service::resolve_model;
+use super::opening::resolve_model;
 use super::world::World;
 use crate::budgets::Downgrade;
 use crate::codec::{Text, read_object, replaced};

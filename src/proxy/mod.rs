@@ -1,6 +1,6 @@
 //! The request path: the only place where rooms meet.
 //!
-//! `service` is one call, top to bottom. From the first upstream byte a call is one object
+//! `service` is one call, top to bottom; `opening` makes of a request a call, and `send` sends it. From the first upstream byte a call is one object
 //! (`live`) in a guard (`answer`); when a client leaves, `drain` reads on; `settle` turns the
 //! end of each call into one entry.
 
@@ -16,9 +16,12 @@ mod live;
 mod me;
 mod metadata;
 mod open_set;
+mod opening;
 mod own;
 mod refusal;
 mod reserve;
+mod said;
+mod send;
 mod service;
 mod settings;
 mod settle;

@@ -1,6 +1,5 @@
 //! One call, top to bottom.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, request, response};
+use http::{HeaderMap, Request, Response, header, request, response};
 use hyper::body::Incoming;
 
 use super::answer::{AnswerBody, Guard};
@@ -19,37 +18,31 @@ use super::jobs::Ownership;
 use super::judge::Called;
 use super::live::{Admitted, Live};
 use super::metadata;
-use super::refusal::{BUDGET_REMAINING, CALL_ID, DOWNGRADED_FROM, Refusal, RefusalKind};
-use super::settings::PriceUnknown;
+use super::opening::{check_price, identify, open_call, resolve_model, role_of};
+use super::refusal::{Refusal, RefusalKind};
+use super::said::Said;
+use super::send::{Outgoing, Resend, upstream_uri};
 use super::settle::{Answer, CallTimes, Permit, Settlement};
-use super::skew;
 use super::world::{Gates, World};
-use crate::aws::{Scope, Signable, Signer, hex, parse_model_ref};
+use crate::aws::{Signer, hex};
 use crate::budgets::Reservation;
-use crate::domain::{
-    CallId, Dimension, Latency, ModelRef, Operation, Outcome, PriceStatus, Reading, Region,
-    ServiceTier, TenantId, Timestamp, Usage, Usd,
-};
+use crate::domain::{CallId, Operation, Outcome, Reading, TenantId, Usage};
 use crate::identity::{
-    Caller, Claims, Grants, Head, IdentityError, Peer, Principal, Proof, client_address,
-    shown_token,
+    Caller, Grants, Head, IdentityError, Peer, Principal, Proof, client_address, shown_token,
 };
 use crate::ledger::OpenCall;
-use crate::meters::{Meter, RequestFacts, request_facts};
-use crate::pricing::{Catalogue, Endpoint, Terms};
-use crate::registry::Callers;
+use crate::meters::{Meter, request_facts};
+use crate::pricing::Catalogue;
 use crate::relay::{Gathered, RequestHeaderFilter, discard, filter_answer, gather};
 use crate::routing::{Named, Route, named};
 use crate::telemetry::Origin;
-use crate::upstream::{
-    Authority, Exchange, Failed, Pool, RequestBody, Target, UpstreamError, Wanted,
-};
+use crate::upstream::{Authority, Pool, Target, Wanted};
 
 /// Serves the calls of one worker.
 pub struct Service {
     pub(super) gates: Arc<Gates>,
-    pool: Arc<Pool>,
-    signer: Signer,
+    pub(super) pool: Arc<Pool>,
+    pub(super) signer: Signer,
 }
 
 /// A call that may be made: its caller is known, and the policies allow it.
@@ -305,18 +298,6 @@ impl Service {
         })
     }
 
-    /// What makes Bedrock take the call. Where a role is to sign, nothing else does.
-    async fn authority(&self, role: Option<Wanted>) -> Result<Authority, Refusal> {
-        let gates = &*self.gates;
-        let now = gates.clock.now();
-        let Some(role) = role else {
-            let authority = gates.credentials.wait(now).await;
-            return authority.ok_or_else(no_credentials);
-        };
-        let authority = gates.role_sessions.wait(role, now).await;
-        authority.map_err(|error| Refusal::from(&error))
-    }
-
     /// Sends the call, and answers with the head that comes back.
     async fn exchange(&self, admission: Admission<'_>) -> Result<Response<AnswerBody>, Refusal> {
         let Admission {
@@ -415,133 +396,6 @@ impl Service {
             }
         }
     }
-
-    /// Waits for the head. The call is sent again only where that cannot make Bedrock serve it
-    /// twice: nothing was written, or Bedrock refused it for its clock.
-    async fn head(
-        &self,
-        guard: &mut Guard,
-        resend: &Resend<'_>,
-        gathered: &Gathered,
-    ) -> Result<response::Parts, Failed> {
-        let mut fresh_connections_left = FRESH_CONNECTIONS_MAX;
-        let mut clock_corrected = false;
-        loop {
-            let head = poll_fn(|cx| match guard.live() {
-                Some(live) => live.poll_head(cx),
-                None => std::task::Poll::Pending,
-            });
-            let again = match head.await {
-                Ok(parts) if !clock_corrected && self.corrects_clock(&parts, resend) => {
-                    clock_corrected = true;
-                    self.resign(resend, gathered)
-                }
-                Ok(parts) => return Ok(parts),
-                Err(Failed {
-                    error,
-                    unsent: Some(request),
-                }) if fresh_connections_left > 0 => {
-                    tracing::debug!(%error, "a pooled connection was closed; sending on another");
-                    fresh_connections_left -= 1;
-                    *request
-                }
-                Err(failed) => return Err(failed),
-            };
-            if let Some(live) = guard.live() {
-                live.withdraw();
-            }
-            let exchange = Box::pin(self.connect(resend.outgoing.target, again)).await;
-            let exchange = exchange.map_err(|error| Failed {
-                error,
-                unsent: None,
-            })?;
-            if let Some(live) = guard.live() {
-                live.replace_exchange(exchange);
-            }
-        }
-    }
-
-    /// A key has no time. The skew is compared with the one that the refused call was signed
-    /// with: others may have learned more since.
-    fn corrects_clock(&self, parts: &response::Parts, resend: &Resend<'_>) -> bool {
-        if parts.status.is_success() || matches!(resend.authority, Authority::Bearer(_)) {
-            return false;
-        }
-        let skew = skew::of_refusal(parts, self.gates.clock.now(), resend.skew_ms);
-        if let Some(skew_ms) = skew {
-            tracing::warn!(
-                event = "clock_skew",
-                skew_ms,
-                "Bedrock's clock differs from ours"
-            );
-            self.gates.skew_ms.store(skew_ms, Ordering::Relaxed);
-        }
-        skew.is_some()
-    }
-
-    fn resign(&self, resend: &Resend<'_>, gathered: &Gathered) -> Request<RequestBody> {
-        let Resend {
-            outgoing,
-            authority,
-            skew_ms: _,
-        } = resend;
-        let skew_ms = self.gates.skew_ms.load(Ordering::Relaxed);
-        self.sign(outgoing, authority, skew_ms, gathered.pieces.clone())
-    }
-
-    fn sign(
-        &self,
-        outgoing: &Outgoing<'_>,
-        authority: &Authority,
-        skew_ms: i64,
-        pieces: Vec<Bytes>,
-    ) -> Request<RequestBody> {
-        let Outgoing {
-            method,
-            headers,
-            filter,
-            region,
-            target,
-            uri,
-            sha256,
-        } = outgoing;
-        let now = Timestamp::from_unix_ms(self.gates.clock.now().unix_ms().saturating_add(skew_ms));
-        let signable = Signable {
-            method: method.as_str(),
-            path: uri.path(),
-            query: uri.query().unwrap_or_default(),
-            host: target.host.to_str().unwrap_or_default(),
-            body_sha256: sha256,
-        };
-        let scope = Scope {
-            region: region.as_str(),
-            service: SIGNING_NAME,
-        };
-        let mut headers = filter.passing(headers);
-        headers.insert(header::HOST, target.host.clone());
-        match authority {
-            Authority::SigV4(credentials) => {
-                self.signer
-                    .sign(signable, &mut headers, scope, credentials, now);
-            }
-            Authority::Bearer(key) => {
-                headers.insert(header::AUTHORIZATION, key.clone());
-            }
-        }
-        let mut request = Request::new(RequestBody::gathered(pieces));
-        *request.method_mut() = method.clone();
-        *request.uri_mut() = Uri::from(uri.clone());
-        *request.headers_mut() = headers;
-        request
-    }
-
-    async fn connect(
-        &self,
-        target: &Target,
-        request: Request<RequestBody>,
-    ) -> Result<Exchange, UpstreamError> {
-        Exchange::begin(&self.pool, target, request, self.gates.patience).await
-    }
 }
 
 /// A call that was not sent has an entry that says so; nothing was used.
@@ -568,52 +422,6 @@ pub(super) fn settle_unsent(
         origin,
         held: None,
     });
-}
-
-/// A request on its way out, unsigned.
-struct Outgoing<'a> {
-    method: http::Method,
-    /// As the client sent them.
-    headers: HeaderMap,
-    filter: &'a RequestHeaderFilter,
-    region: Region,
-    target: &'a Target,
-    uri: PathAndQuery,
-    sha256: String,
-}
-
-/// What it takes to sign a call again.
-struct Resend<'a> {
-    outgoing: Outgoing<'a>,
-    authority: Authority,
-    /// The clock skew it was signed with.
-    skew_ms: i64,
-}
-
-/// What the answer says of the call beside Bedrock's own words.
-struct Said {
-    call_id: CallId,
-    /// What the tightest budget has left.
-    remaining: Option<Usd>,
-    /// What the client had asked for, where a budget made it something cheaper.
-    downgraded_from: Option<Arc<str>>,
-}
-
-impl Said {
-    fn write(&self, headers: &mut HeaderMap) {
-        let mut say = |name: HeaderName, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        };
-        say(CALL_ID, &self.call_id.to_string());
-        if let Some(remaining) = self.remaining {
-            say(BUDGET_REMAINING, &remaining.to_string());
-        }
-        if let Some(from) = &self.downgraded_from {
-            say(DOWNGRADED_FROM, from);
-        }
-    }
 }
 
 /// Bedrock's answer, its body metered on the way.
@@ -647,155 +455,3 @@ fn named_where_judged(
         Named::default()
     }
 }
-
-/// Path and query as they will stand on the wire, and so are signed.
-fn upstream_uri(target: &Target, path: &str, query: Option<&str>) -> Result<PathAndQuery, Refusal> {
-    let base = &*target.base_path;
-    let uri = match query {
-        Some(query) => [base, path, "?", query].concat(),
-        None => [base, path].concat(),
-    };
-    PathAndQuery::try_from(uri)
-        .map_err(|_uri| Refusal::new(RefusalKind::MalformedPath, "the path cannot be sent on"))
-}
-
-pub(super) fn resolve_model(world: &World, asked: &str) -> ModelRef {
-    let parsed = parse_model_ref(asked);
-    let meant = world.catalogue.substitute(&parsed);
-    ModelRef {
-        asked: Arc::clone(&parsed.asked),
-        ..meant.clone()
-    }
-}
-
-/// The role that signs, where key, tenant or settings name one.
-fn role_of(world: &World, principal: &Principal) -> Result<Option<Wanted>, Refusal> {
-    let Principal {
-        tenant,
-        application,
-        grants,
-        ..
-    } = principal;
-    let own = grants.policies().find_map(|one| one.role_arn.as_deref());
-    let role = world.roles.of(own, tenant, application);
-    role.map_err(|error| Refusal::from(&error).of(tenant))
-}
-
-fn identify(
-    world: &World,
-    callers: &Callers,
-    proof: Option<Proof>,
-    head: &Head<'_>,
-    route: &Route<'_>,
-    facts: &RequestFacts,
-) -> Result<Principal, Refusal> {
-    let claims = Claims {
-        metadata: &facts.metadata,
-        body_user_id: facts.user_id.as_deref(),
-    };
-    if let Some(key) = proof.as_ref().and_then(|proof| proof.key.as_ref()) {
-        key.used(head.now);
-    }
-    world
-        .identity
-        .identify(proof, head, &route.base, &claims, callers)
-        .map_err(|error| Refusal::from(&error))
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "gathers what the steps before have found"
-)]
-fn open_call(
-    call_id: CallId,
-    opened_at: Timestamp,
-    principal: Principal,
-    route: &Route<'_>,
-    model: Option<ModelRef>,
-    region: Region,
-    headers: &HeaderMap,
-    facts: RequestFacts,
-    gathered: &Gathered,
-) -> OpenCall {
-    let Principal {
-        tenant,
-        application,
-        user,
-        session,
-        contradicted: _,
-        proven_by: _,
-        grants,
-    } = principal;
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    OpenCall {
-        call_id,
-        opened_at,
-        tenant,
-        application,
-        user,
-        session,
-        operation: route.operation,
-        model,
-        region,
-        tier_asked: facts.tier,
-        request_bytes: gathered.length as u64,
-        sdk_invocation_id: text(SDK_INVOCATION_ID)
-            .filter(|id| id.len() <= 64)
-            .map(Into::into),
-        sdk_attempt: sdk_attempt(text(SDK_REQUEST), text(RETRY_COUNT)),
-        key: grants.key.map(|key| key.id.to_string().into()),
-        reserved: None,
-        downgraded_from: None,
-    }
-}
-
-/// The attempt, from `attempt=2; max=3` (AWS SDKs) or a retry count from 0 (Anthropic, OpenAI).
-fn sdk_attempt(amz_sdk_request: Option<&str>, retry_count: Option<&str>) -> Option<u16> {
-    let attempt = amz_sdk_request.and_then(|value| {
-        value
-            .split(';')
-            .find_map(|part| part.trim().strip_prefix("attempt=")?.parse().ok())
-    });
-    attempt.or_else(|| retry_count?.parse::<u16>().ok()?.checked_add(1))
-}
-
-/// Refuses a model without a price, where the settings say so.
-fn check_price(world: &World, call: &OpenCall) -> Result<(), Refusal> {
-    if world.price_unknown != PriceUnknown::Refuse || call.operation.is_free() {
-        return Ok(());
-    }
-    let Some(model) = &call.model else {
-        return Ok(());
-    };
-    let terms = Terms {
-        model,
-        region: &call.region,
-        tier: call.tier_asked.as_ref().unwrap_or(&ServiceTier::Standard),
-        latency: Latency::Standard,
-        endpoint: Endpoint::Runtime,
-        at: call.opened_at,
-    };
-    let one_token = Usage::from_iter([(Dimension::InputTokens, 1)]);
-    match world.catalogue.charge(&terms, &one_token).status {
-        PriceStatus::Unpriced(reason) => {
-            let detail = format!("model {} has no price here: {reason}", model.label());
-            Err(Refusal::new(RefusalKind::PriceUnknown, detail).of(&call.tenant))
-        }
-        PriceStatus::Priced | PriceStatus::Allocated => Ok(()),
-    }
-}
-
-fn no_credentials() -> Refusal {
-    Refusal::new(
-        RefusalKind::NoCredentials,
-        "the proxy has no valid AWS credentials",
-    )
-}
-
-/// The signing name of bedrock-runtime and of the control plane.
-const SIGNING_NAME: &str = "bedrock";
-/// A pool can hold several connections that Bedrock has closed meanwhile.
-const FRESH_CONNECTIONS_MAX: u32 = 3;
-const SDK_INVOCATION_ID: HeaderName = HeaderName::from_static("amz-sdk-invocation-id");
-const SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");
-const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
