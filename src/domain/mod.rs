@@ -39,7 +39,7 @@ pub use keyword::Keyword;
 pub(crate) use keyword::keywords;
 pub use model::{Capacity, Geography, Latency, ModelRef, Region, ServiceTier};
 pub use money::{InvalidUsd, Usd};
-pub use rates::{SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates};
+pub use rates::{SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedShare};
 pub use scope::{Facet, Scope, Subject};
 pub use secret::Secret;
 pub use shared::{SharedBook, SharedCounter, SharedHolds, SharedPosition, SharedWant};

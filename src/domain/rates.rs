@@ -1,4 +1,5 @@
-//! Rates that replicas share: what a call takes of a bucket, and what comes back of it.
+//! Rates that replicas share: what a call takes of a bucket, or of a quota that tenants share, and
+//! what comes back of it.
 //!
 //! Plain values between `limits`, which knows what they mean, and `replicas`, which knows where
 //! they are kept.
@@ -21,6 +22,17 @@ pub struct SharedRate {
     pub limit: usize,
     /// Whether a call that does not fit is refused.
     pub enforces: bool,
+    /// Whose share, where it is a quota that tenants share fairly.
+    pub share: Option<SharedShare>,
+}
+
+/// A tenant's share of a quota.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedShare {
+    /// Whose.
+    pub tenant: Arc<str>,
+    /// How large beside those of others.
+    pub weight: u64,
 }
 
 /// What a bucket says.
@@ -41,10 +53,12 @@ pub struct SharedLot {
     pub rate: u64,
     /// How much was taken.
     pub amount: u64,
-    /// What was in the bucket with it, in the bucket's units.
+    /// What was in the bucket with it, in the bucket's units; of a quota: when it is paid.
     pub end: u64,
-    /// What had left it until then.
+    /// What had left it until then; of a quota: which backlog of its tenant it is part of.
     pub gone: u64,
+    /// Whose share it was of.
+    pub share: Option<SharedShare>,
 }
 
 /// A lot whose call has ended.

@@ -52,6 +52,21 @@ impl SharedLots {
             lot,
         })
     }
+
+    /// What became of them: of a call that was sent or not, and of its tokens.
+    fn ended(
+        self,
+        was_sent: bool,
+        (unused, more): (u64, u64),
+    ) -> impl Iterator<Item = SharedLotEnd> {
+        let request = self.request.filter(|_| !was_sent).map(|lot| SharedLotEnd {
+            lot,
+            unused: 1,
+            more: 0,
+        });
+        let tokens = self.tokens.map(|lot| SharedLotEnd { lot, unused, more });
+        request.into_iter().chain(tokens)
+    }
 }
 
 /// What is held of one quota of the account.
@@ -60,6 +75,8 @@ pub(super) struct Share {
     pub(super) quota: Arc<Quota>,
     pub(super) request: Option<FairLot>,
     pub(super) tokens: Option<TokenLot<FairLot>>,
+    /// What is held of the quota that replicas share.
+    pub(super) shared: SharedLots,
 }
 
 /// Tokens that were taken, and what they count for.
@@ -140,11 +157,11 @@ impl Hold {
         for part in self.parts.drain(..) {
             part.close(self.was_sent, reading, now_ms, &mut ended);
         }
+        for share in self.shares.drain(..) {
+            share.close(self.was_sent, reading, now_ms, &mut ended);
+        }
         if let Some(told) = self.told.take() {
             told.ended(ended);
-        }
-        for share in self.shares.drain(..) {
-            share.close(self.was_sent, reading, now_ms);
         }
     }
 }
@@ -167,6 +184,13 @@ impl fmt::Debug for Hold {
 }
 
 impl<L> TokenLot<L> {
+    /// What the call did not use of it, and what it used beyond it.
+    fn rest(&self, was_sent: bool, reading: Option<&Reading>) -> (u64, u64) {
+        let used = self.used(was_sent, reading);
+        let unused = self.reserved.saturating_sub(used);
+        (unused, used.saturating_sub(self.reserved))
+    }
+
     /// What the call used, in this limit's weights.
     fn used(&self, was_sent: bool, reading: Option<&Reading>) -> u64 {
         match reading {
@@ -197,38 +221,36 @@ impl Part {
         if let Some(request) = self.request.filter(|_| !was_sent) {
             state.requests.give_back(request, 1);
         }
-        let request = self.shared.request.filter(|_| !was_sent);
-        ended.extend(request.map(|lot| SharedLotEnd {
-            lot,
-            unused: 1,
-            more: 0,
-        }));
+        let mut rest = (0, 0);
         if let Some(tokens) = self.tokens {
-            let used = tokens.used(was_sent, reading);
-            let unused = tokens.reserved.saturating_sub(used);
-            let more = used.saturating_sub(tokens.reserved);
-            state.tokens.give_back(tokens.lot, unused);
-            state.tokens.take(more);
-            let lot = self.shared.tokens;
-            ended.extend(lot.map(|lot| SharedLotEnd { lot, unused, more }));
+            rest = tokens.rest(was_sent, reading);
+            state.tokens.give_back(tokens.lot, rest.0);
+            state.tokens.take(rest.1);
         }
+        ended.extend(self.shared.ended(was_sent, rest));
     }
 }
 
 impl Share {
-    fn close(self, was_sent: bool, reading: Option<&Reading>, now_ms: i64) {
+    fn close(
+        self,
+        was_sent: bool,
+        reading: Option<&Reading>,
+        now_ms: i64,
+        ended: &mut Vec<SharedLotEnd>,
+    ) {
         let mut state = self.quota.lock();
         state.requests.pass_on(now_ms);
         state.tokens.pass_on(now_ms);
         if let Some(request) = self.request.filter(|_| !was_sent) {
             state.requests.give_back(&request, 1);
         }
+        let mut rest = (0, 0);
         if let Some(tokens) = self.tokens {
-            let used = tokens.used(was_sent, reading);
-            let unused = tokens.reserved.saturating_sub(used);
-            state.tokens.give_back(&tokens.lot, unused);
-            let more = used.saturating_sub(tokens.reserved);
-            state.tokens.take_more(&tokens.lot, more);
+            rest = tokens.rest(was_sent, reading);
+            state.tokens.give_back(&tokens.lot, rest.0);
+            state.tokens.take_more(&tokens.lot, rest.1);
         }
+        ended.extend(self.shared.ended(was_sent, rest));
     }
 }

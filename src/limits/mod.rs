@@ -23,6 +23,7 @@ mod bucket;
 mod counter;
 mod fair;
 mod hold;
+mod quotas;
 mod rates;
 mod refused;
 mod settings;

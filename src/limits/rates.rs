@@ -1,7 +1,7 @@
 //! Rates that replicas share: what a call wants of them, and what they say.
 //!
-//! The store decides on requests and tokens per minute; calls at once and the account's quota are
-//! of each process. What is taken is taken of the buckets of this process too: they are what is
+//! The store decides on requests and tokens per minute, those of the account's quotas too; calls at
+//! once are of each process. What is taken is taken of the buckets of this process too: they are what is
 //! known while the store is away.
 
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ pub(super) enum Sorted {
     Told(Vec<Told>),
 }
 
-/// What the store said of one limit.
+/// What the store said of one limit, or of one quota of the account: these come after the limits.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) requests: Option<SharedRateAnswer>,
@@ -112,9 +112,11 @@ impl Applying {
                 amount,
                 limit: index,
                 enforces: one.limit.settings.mode == LimitMode::Enforce,
+                share: None,
             })
         });
-        wants.collect()
+        let of_accounts = self.quota_wants(demand, self.limits.len());
+        wants.chain(of_accounts).collect()
     }
 
     /// Answers by limit, and who is told of the end.
@@ -130,15 +132,21 @@ impl Applying {
             Rates::Told(answers, told) => (answers, told),
         };
         let mut answers = answers.into_iter();
-        let by_limit = self.limits.iter().map(|one| Told {
-            requests: one.limit.requests.and_then(|_size| answers.next()),
-            tokens: one
-                .limit
-                .tokens
-                .filter(|_| self.asked(one, demand) > 0)
+        let limits = self.limits.iter().map(|one| {
+            let asked = self.asked(one, demand);
+            (one.limit.requests, one.limit.tokens, asked)
+        });
+        let of_account = self.tokens(self.account_weights(), demand);
+        let accounts = self.accounts.iter();
+        let accounts = accounts.map(|one| (one.requests, one.tokens, of_account));
+        let all = limits.chain(accounts);
+        let told_each = all.map(|(requests, tokens, asked)| Told {
+            requests: requests.and_then(|_size| answers.next()),
+            tokens: tokens
+                .filter(|_size| asked > 0)
                 .and_then(|_size| answers.next()),
         });
-        (Sorted::Told(by_limit.collect()), Some(told))
+        (Sorted::Told(told_each.collect()), Some(told))
     }
 
     fn asked(&self, one: &Counted, demand: Demand) -> u64 {

@@ -405,6 +405,7 @@ fn taken(applying: &Applying, demand: Demand) -> Vec<SharedRateAnswer> {
                 amount: want.amount,
                 end: 0,
                 gone: 0,
+                share: want.share,
             }),
         })
         .collect()

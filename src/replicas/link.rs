@@ -11,6 +11,7 @@ use super::connect::{Opened, open};
 use super::error::StoreError;
 use super::names::{EpochNames, Names};
 use super::ops::{Numbered, arguments};
+use super::rates::{ENDED, RATES, SHARE_ENDED};
 use super::settings::Settings;
 use crate::domain::{SharedBook, SharedPosition, SharedWant, Usd};
 
@@ -41,6 +42,7 @@ pub(super) struct Scripts {
     look: String,
     pub(super) rates: String,
     pub(super) ended: String,
+    pub(super) share_ended: String,
 }
 
 /// A connection that has joined.
@@ -106,8 +108,9 @@ impl Door {
             sum: load(&mut connection, SUM).await?,
             sums: load(&mut connection, SUMS).await?,
             look: load(&mut connection, LOOK).await?,
-            rates: load(&mut connection, &format!("{BUCKETS}{RATES}")).await?,
-            ended: load(&mut connection, &format!("{BUCKETS}{ENDED}")).await?,
+            rates: load(&mut connection, RATES).await?,
+            ended: load(&mut connection, ENDED).await?,
+            share_ended: load(&mut connection, SHARE_ENDED).await?,
         };
         let joined = Joined {
             connection,
@@ -301,8 +304,8 @@ impl Link {
         &self.joined.scripts
     }
 
-    pub(super) fn bucket(&self, bucket: &str) -> String {
-        self.names.bucket(bucket)
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
     }
 
     pub(super) async fn ask_long(&self, command: &Cmd) -> Result<Value, redis::RedisError> {
@@ -431,7 +434,7 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-const COMMON: &str = include_str!("scripts/common.lua");
+pub(super) const COMMON: &str = include_str!("scripts/common.lua");
 const JOIN: &str = include_str!("scripts/join.lua");
 const ENTER: &str = include_str!("scripts/enter.lua");
 const RESERVE: &str = include_str!("scripts/reserve.lua");
@@ -439,9 +442,6 @@ const APPLY: &str = include_str!("scripts/apply.lua");
 const BEAT: &str = include_str!("scripts/beat.lua");
 const SUMS: &str = include_str!("scripts/sums.lua");
 const SUM: &str = include_str!("scripts/sum.lua");
-const BUCKETS: &str = include_str!("scripts/buckets.lua");
-const RATES: &str = include_str!("scripts/rates.lua");
-const ENDED: &str = include_str!("scripts/ended.lua");
 const LOOK: &str = include_str!("scripts/look.lua");
 
 /// Four billion dollars: two of them and a sum stay below 2^53 microdollars.

@@ -29,6 +29,11 @@ impl Names {
         format!("{}l:{bucket}", self.prefix)
     }
 
+    /// What tenants have taken of a quota, and until when each has a backlog.
+    pub(super) fn quota(&self, quota: &str) -> [String; 2] {
+        ["q", "f"].map(|kind| format!("{}{kind}:{quota}", self.prefix))
+    }
+
     pub(super) fn within(&self, epoch: &str) -> EpochNames {
         EpochNames {
             prefix: format!("{}{epoch}:", self.prefix),

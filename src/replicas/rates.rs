@@ -1,18 +1,22 @@
-//! Rates that replicas share: one script for each decision, and the ends of calls told beside it.
+//! Rates that replicas share, and quotas that tenants share: one script for each decision, and the
+//! ends of calls told beside it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::Pipeline;
+use redis::{Cmd, Pipeline, Value};
 
 use super::error::StoreError;
 use super::link::{Link, evalsha, list, number, within};
+use super::names::Names;
 use super::store::{Outage, Store, wait};
-use crate::domain::{SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates};
+use crate::domain::{
+    SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedShare,
+};
 
 impl Store {
-    /// Takes what a call wants of every bucket, or nothing where one that enforces has no room:
-    /// one round trip. The answers come in the order of the wants.
+    /// Takes what a call wants of every bucket and quota, or nothing where one that enforces has no
+    /// room: one round trip. The answers come in the order of the wants.
     ///
     /// # Errors
     /// When it does not answer in time. What it may have taken is paid by time.
@@ -55,38 +59,80 @@ impl Link {
         wants: &[SharedRate],
         patience: Duration,
     ) -> Result<Vec<SharedRateAnswer>, StoreError> {
-        let keys: Vec<_> = wants.iter().map(|want| self.bucket(&want.bucket)).collect();
-        let mut command = evalsha(&self.scripts().rates, &keys);
-        for want in wants {
-            command
-                .arg(capped(want.rate).max(1))
-                .arg(capped(want.burst));
-            command.arg(capped(want.amount)).arg(want.limit);
-            command.arg(u8::from(want.enforces));
-        }
-        let answers = list(within(patience, self.ask_long(&command)).await?)?;
-        let numbers = answers.iter().map(number).collect::<Result<Vec<_>, _>>()?;
-        let answers = wants.iter().zip(numbers.chunks_exact(4));
-        let answers: Vec<_> = answers.map(|(want, said)| answer(want, said)).collect();
-        if answers.len() != wants.len() {
-            return Err(StoreError::Unexpected("too few answers".to_owned()));
-        }
-        Ok(answers)
+        let command = take(&self.scripts().rates, self.names(), wants);
+        answers(wants, within(patience, self.ask_long(&command)).await?)
     }
 
     /// Tells what became of lots.
     pub(super) async fn ended(&self, ended: &[SharedLotEnd]) -> Result<(), StoreError> {
         let mut pipeline = Pipeline::with_capacity(ended.len());
+        let scripts = self.scripts();
         for one in ended {
-            let SharedLotEnd { lot, unused, more } = one;
-            let mut command = evalsha(&self.scripts().ended, &[self.bucket(&lot.bucket)]);
-            command.arg(capped(lot.rate).max(1)).arg(capped(lot.amount));
-            command.arg(lot.end).arg(lot.gone);
-            command.arg(capped(*unused)).arg(capped(*more));
-            pipeline.add_command(command);
+            let script = match one.lot.share {
+                None => &scripts.ended,
+                Some(_) => &scripts.share_ended,
+            };
+            pipeline.add_command(end(script, self.names(), one));
         }
         self.ask_all(&pipeline).await
     }
+}
+
+/// Asks for what a call wants.
+pub(super) fn take(script: &str, names: &Names, wants: &[SharedRate]) -> Cmd {
+    let keys = wants
+        .iter()
+        .flat_map(|want| keys(names, &want.bucket, want.share.as_ref()));
+    let keys: Vec<_> = keys.collect();
+    let mut command = evalsha(script, &keys);
+    for want in wants {
+        let most = most(want.share.as_ref());
+        command.arg(want.rate.clamp(1, most));
+        command.arg(want.burst.min(most)).arg(want.amount.min(most));
+        command.arg(want.limit).arg(u8::from(want.enforces));
+        let share = want.share.as_ref();
+        command.arg(share.map_or("", |share| &share.tenant));
+        command.arg(share.map_or(0, |share| share.weight));
+    }
+    command
+}
+
+/// Tells what became of a lot.
+pub(super) fn end(script: &str, names: &Names, ended: &SharedLotEnd) -> Cmd {
+    let SharedLotEnd { lot, unused, more } = ended;
+    let most = most(lot.share.as_ref());
+    let mut command = evalsha(script, &keys(names, &lot.bucket, lot.share.as_ref()));
+    command
+        .arg(lot.rate.clamp(1, most))
+        .arg(lot.amount.min(most));
+    command.arg(lot.end).arg(lot.gone);
+    command.arg(unused.min(&most)).arg(more.min(&most));
+    if let Some(share) = &lot.share {
+        command.arg(&*share.tenant).arg(share.weight);
+    }
+    command
+}
+
+fn keys(names: &Names, bucket: &str, share: Option<&SharedShare>) -> Vec<String> {
+    match share {
+        None => vec![names.bucket(bucket)],
+        Some(_) => names.quota(bucket).into(),
+    }
+}
+
+/// What the store said to [`take`].
+pub(super) fn answers(
+    wants: &[SharedRate],
+    said: Value,
+) -> Result<Vec<SharedRateAnswer>, StoreError> {
+    let said = list(said)?;
+    let numbers = said.iter().map(number).collect::<Result<Vec<_>, _>>()?;
+    let answers = wants.iter().zip(numbers.chunks_exact(4));
+    let answers: Vec<_> = answers.map(|(want, said)| answer(want, said)).collect();
+    if answers.len() != wants.len() {
+        return Err(StoreError::Unexpected("too few answers".to_owned()));
+    }
+    Ok(answers)
 }
 
 fn answer(want: &SharedRate, said: &[i64]) -> SharedRateAnswer {
@@ -100,13 +146,35 @@ fn answer(want: &SharedRate, said: &[i64]) -> SharedRateAnswer {
             amount: want.amount,
             end: whole(2).unwrap_or(0),
             gone: whole(3).unwrap_or(0),
+            share: want.share.clone(),
         }),
     }
 }
 
-/// The numbers of scripts are exact below 2^53, which a 60,000th of this is far below.
-fn capped(amount: u64) -> u64 {
-    amount.min(AMOUNT_MAX)
+/// The largest amount of which the numbers of scripts are exact: they are so below 2^53, in units of
+/// a 60,000th. Those of a quota are added up, and go into a clock of 2^50.
+const fn most(share: Option<&SharedShare>) -> u64 {
+    if share.is_some() {
+        1_000_000_000
+    } else {
+        10_000_000_000
+    }
 }
 
-const AMOUNT_MAX: u64 = 10_000_000_000;
+/// Takes what a call wants of every bucket and quota.
+pub(super) const RATES: &str = concat!(
+    include_str!("scripts/buckets.lua"),
+    include_str!("scripts/fair.lua"),
+    include_str!("scripts/rates.lua")
+);
+/// Ends a lot of a bucket.
+pub(super) const ENDED: &str = concat!(
+    include_str!("scripts/buckets.lua"),
+    include_str!("scripts/ended.lua")
+);
+/// Ends a lot of a quota.
+pub(super) const SHARE_ENDED: &str = concat!(
+    include_str!("scripts/buckets.lua"),
+    include_str!("scripts/fair.lua"),
+    include_str!("scripts/share_ended.lua")
+);

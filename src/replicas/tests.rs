@@ -668,6 +668,7 @@ fn rate(bucket: &str, amount: u64, enforces: bool) -> SharedRate {
         amount,
         limit: usize::from(!enforces),
         enforces,
+        share: None,
     }
 }
 
