@@ -28,7 +28,7 @@ mod rates;
 mod refused;
 mod settings;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ mod keeper;
 mod link;
 mod names;
 mod ops;
+#[cfg(test)]
+mod quota_tests;
 mod rates;
 mod settings;
 mod store;
