@@ -220,8 +220,9 @@ struct Run {
 }
 
 fn runs() -> impl Strategy<Value = Run> {
+    let pause = prop_oneof![19 => -1_500_i64..3_000, 1 => -300_000_i64..300_000];
     let step = (
-        -1_500_i64..3_000,
+        pause,
         0_usize..3,
         1_u64..50,
         0_u64..80,
@@ -283,12 +284,11 @@ impl Run {
         }
     }
 
-    /// How far hints may lie apart, in milliseconds: the scripts round each take up by less than a
-    /// unit for each of seven weights, and pay in steps of a unit for each of ten; each such unit
-    /// may count for the whole and for the tenant.
-    fn tolerance_ms(&self) -> u64 {
+    /// How far hints may lie apart after so many takes, in milliseconds: the scripts round each up by
+    /// less than a unit for each of seven weights, and pay in steps of a unit for each of ten; each
+    /// such unit may count for the whole and for the tenant.
+    fn tolerance_ms(&self, takes: u64) -> u64 {
         let slowest = self.requests.unwrap_or(self.tokens).min(self.tokens);
-        let takes = u64::try_from(self.steps.len()).unwrap();
         (2 * (7 * takes + 10)).div_ceil(slowest) + 1
     }
 }
@@ -362,6 +362,7 @@ fn follow(timed: &Arc<Timed>, run: &Run) -> Result<[u64; 3], TestCaseError> {
             ..GREEDY
         };
         let mut tries = 0;
+        let tolerance_ms = run.tolerance_ms(seen[0]);
         let decided = loop {
             timed.at(now);
             let (own, demand) = applying(&process, &habit);
@@ -369,14 +370,14 @@ fn follow(timed: &Arc<Timed>, run: &Run) -> Result<[u64; 3], TestCaseError> {
             let shared = timed.admit(&replicas[turn % 2], &habit);
             match (own, shared) {
                 (Ok(own), Ok(shared)) => break Some([own.hold, shared.hold]),
-                (Err(own), Err(shared)) if agree(&own, &shared, run.tolerance_ms()) => break None,
+                (Err(own), Err(shared)) if agree(&own, &shared, tolerance_ms) => break None,
                 // What either took comes back: nothing was sent.
                 (own, shared) => {
                     tries += 1;
                     prop_assert!(tries < 4, "{own:?} but {shared:?}");
                 }
             }
-            now += i64::try_from(run.tolerance_ms()).unwrap() + 1;
+            now += i64::try_from(tolerance_ms).unwrap() + 1;
             seen[2] += 1;
         };
         let Some(mut holds) = decided else {
