@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{
     Capacity, Dimension, Facet, Geography, Glob, ManualClock, ModelRef, Reading, Region, Scope,
-    SharedLot, SharedLotEnd, SharedRateAnswer, SharedRates, Subject, TenantId, Timestamp, Usage,
-    UsageReason,
+    SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, Subject, TenantId,
+    Timestamp, Usage, UsageReason,
 };
 
 struct Bench {
@@ -470,4 +470,83 @@ fn while_replicas_cannot_see_each_other_each_has_its_part_of_a_rate() {
     };
     let passed = std::iter::repeat_with(admit).take_while(Result::is_ok);
     assert_eq!(passed.count(), 3);
+}
+
+fn account(requests: Option<u64>, tokens: Option<u64>) -> Settings {
+    Settings {
+        accounts: vec![AccountSettings {
+            model: Some(Glob::new("*claude*").unwrap()),
+            requests_per_minute: requests,
+            tokens_per_minute: tokens,
+            weights: [(TenantId::new("a").unwrap(), 3)].into(),
+            ..AccountSettings::named("opus")
+        }],
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn where_replicas_share_a_quota_the_store_decides_and_is_told_of_the_end() {
+    let bench = Bench::new(&account(Some(1), Some(1_000)));
+    let recorder = Arc::new(Recorder::default());
+    let told = |answers| Rates::Told(answers, Arc::<Recorder>::clone(&recorder) as _);
+    let demand = tokens(100, 20);
+    let applying = bench.applying("a");
+    let wants = applying.wants(demand);
+    let share = |want: &SharedRate| want.share.clone().map(|one| (one.tenant, one.weight));
+    let asked: Vec<_> = wants
+        .iter()
+        .map(|want| (want.rate, want.amount, share(want)))
+        .collect();
+    let of_a = Some(("a".into(), 3));
+    assert_eq!(asked, [(1, 1, of_a.clone()), (1_000, 200, of_a)]);
+    let row = |what: &str, unused, more| (format!("opus|model=*claude* |{what}"), unused, more);
+    let admit = |answers| {
+        let admitted = bench.applying("a").admit_by(demand, told(answers));
+        admitted.map(|admitted| admitted.hold)
+    };
+    // Never sent.
+    let answers = taken(&applying, demand);
+    drop(admit(answers.clone()).unwrap());
+    assert_eq!(
+        recorder.told(),
+        [row("requests", 1, 0), row("tokens", 200, 0)]
+    );
+    // This process alone has room for one: the store decides.
+    for (used_now, unused, more) in [(used(60, 5, 0), 115, 0), (used(300, 0, 0), 0, 100)] {
+        let mut hold = admit(answers.clone()).unwrap();
+        hold.sent();
+        hold.settle(&used_now);
+        assert_eq!(recorder.told(), [row("tokens", unused, more)]);
+    }
+    let mut full = answers;
+    full[1] = SharedRateAnswer {
+        wait_ms: Some(7_000),
+        lot: None,
+    };
+    full[0].lot = None;
+    let refused = admit(full).unwrap_err();
+    assert!(refused.is_account);
+    assert_eq!(refused.what, What::Tokens);
+    assert_eq!((refused.wait_ms, refused.asked), (Some(7_000), 200));
+    assert!(recorder.told().is_empty());
+}
+
+#[test]
+fn while_replicas_cannot_see_each_other_each_has_its_part_of_a_quota() {
+    let bench = Bench::new(&account(Some(10), None));
+    let admit = |rates| {
+        let admitted = bench.applying("a").admit_by(Demand::default(), rates);
+        admitted.map(|mut admitted| {
+            admitted.hold.sent();
+            drop(admitted.hold);
+        })
+    };
+    // The tenant is alone: its backlog and what stays free are halves of the third.
+    let passed = std::iter::repeat_with(|| admit(Rates::Part(3))).take_while(Result::is_ok);
+    assert_eq!(passed.count(), 2);
+    bench.at(60_000);
+    let passed = std::iter::repeat_with(|| admit(Rates::Own)).take_while(Result::is_ok);
+    assert_eq!(passed.count(), 5);
+    assert!(admit(Rates::Any).is_ok());
 }

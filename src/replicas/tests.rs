@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::domain::{
     CallId, Secret, SharedBook, SharedCounter, SharedHolds as _, SharedLotEnd, SharedPosition,
-    SharedRate, SharedRates as _, SharedWant, Timestamp, Usd,
+    SharedRate, SharedRates as _, SharedShare, SharedWant, Timestamp, Usd,
 };
 use crate::telemetry::{self, KnownNames, Metrics};
 
@@ -740,6 +740,52 @@ fn of_several_rates_all_are_taken_or_none_and_what_was_not_used_comes_back() {
                 .await
                 .is_ok()
         );
+    });
+}
+
+/// The clock is that of Redis: what it has paid meanwhile may pass as well.
+#[test]
+fn what_tenants_take_of_a_quota_through_two_replicas_is_shared_and_comes_back() {
+    let Some(redis) = Redis::start() else { return };
+    let settings = redis.settings();
+    let share = |tenant: &str, amount| SharedRate {
+        rate: 100,
+        burst: 100,
+        share: Some(SharedShare {
+            tenant: tenant.into(),
+            weight: 1,
+        }),
+        ..rate("quota", amount, true)
+    };
+    runtime().block_on(async {
+        let [one, other] = Replica::pair(&settings, &[]).await;
+        let begun = std::time::Instant::now();
+        let lot = async |replica: &Replica, tenant: &str, amount| {
+            let taken = replica.store.take(&[share(tenant, amount)]).await;
+            taken.unwrap().remove(0).lot
+        };
+        let first = lot(&one, "a", 50).await.unwrap();
+        // As the other replica sees it, a has 50 and 50 are free; fifteen seconds pay for another.
+        let again = lot(&other, "a", 50).await;
+        assert!(again.is_none() || begun.elapsed() > Duration::from_secs(14));
+        let second = lot(&other, "b", 30).await;
+        assert!(second.is_some());
+        // The first call used nothing: what is free now is enough for another of them.
+        let (unused, more) = (50, 0);
+        one.store.ended(vec![SharedLotEnd {
+            lot: first,
+            unused,
+            more,
+        }]);
+        let mut beat = tokio::time::interval(Duration::from_millis(5));
+        let fits = async {
+            while lot(&other, "a", 65).await.is_none() {
+                beat.tick().await;
+            }
+        };
+        // Time alone would take half a minute to pay for it.
+        let in_time = tokio::time::timeout(Duration::from_secs(20), fits).await;
+        assert!(in_time.is_ok());
     });
 }
 
