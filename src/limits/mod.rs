@@ -23,6 +23,7 @@ mod bucket;
 mod counter;
 mod fair;
 mod hold;
+mod places;
 mod rates;
 mod refused;
 mod settings;

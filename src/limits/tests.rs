@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{
     Capacity, Dimension, Facet, Geography, Glob, ManualClock, ModelRef, Reading, Region, Scope,
-    SharedLot, SharedLotEnd, SharedRateAnswer, SharedRates, Subject, TenantId, Timestamp, Usage,
-    UsageReason,
+    SharedLot, SharedLotEnd, SharedRateAnswer, SharedRates, SharedSaid, Subject, TenantId,
+    Timestamp, Usage, UsageReason,
 };
 
 struct Bench {
@@ -394,9 +394,10 @@ impl Recorder {
 }
 
 /// The store has room for everything.
-fn taken(applying: &Applying, demand: Demand) -> Vec<SharedRateAnswer> {
-    let wants = applying.wants(demand).into_iter();
-    wants
+fn taken(applying: &Applying, demand: Demand) -> SharedSaid {
+    let wants = applying.wants(demand);
+    let rates = wants.rates.into_iter();
+    let rates = rates
         .map(|want| SharedRateAnswer {
             wait_ms: Some(0),
             lot: Some(SharedLot {
@@ -407,7 +408,12 @@ fn taken(applying: &Applying, demand: Demand) -> Vec<SharedRateAnswer> {
                 gone: 0,
             }),
         })
-        .collect()
+        .collect();
+    SharedSaid {
+        rates,
+        places: vec![true; wants.places.len()],
+        place: None,
+    }
 }
 
 #[test]
@@ -423,15 +429,20 @@ fn where_replicas_share_rates_the_store_decides_and_is_told_of_the_end() {
     let demand = tokens(100, 20);
     let applying = bench.applying("a");
     let wants = applying.wants(demand);
-    let asked: Vec<_> = wants.iter().map(|want| (want.rate, want.amount)).collect();
-    assert_eq!(asked, [(1, 1), (1_000, 200)]);
+    let asked = wants.rates.iter().map(|want| (want.rate, want.amount));
+    assert_eq!(asked.collect::<Vec<_>>(), [(1, 1), (1_000, 200)]);
+    let asked = wants.places.iter();
+    let asked = asked.map(|want| (&*want.counter, want.most, want.enforces));
+    let place = ("each|tenant=* |tenant=a|calls", 1, true);
+    assert_eq!(asked.collect::<Vec<_>>(), [place]);
     let answers = taken(&applying, demand);
     let mut hold = applying.admit_by(demand, told(answers)).unwrap().hold;
     hold.sent();
     let row = |what: &str, unused| (format!("each|tenant=* |tenant=a|{what}"), unused, 0);
-    // This process has no place for a second one: what the store gave comes back.
+    // Should it say that there is no place, and give of rates all the same: that comes back.
     let applying = bench.applying("a");
-    let answers = taken(&applying, demand);
+    let mut answers = taken(&applying, demand);
+    answers.places.fill(false);
     let refused = applying.admit_by(demand, told(answers)).unwrap_err();
     assert_eq!(refused.what, What::Calls);
     assert_eq!(recorder.told(), [row("requests", 1), row("tokens", 200)]);
@@ -440,10 +451,11 @@ fn where_replicas_share_rates_the_store_decides_and_is_told_of_the_end() {
     assert_eq!(recorder.told(), [row("tokens", 200 - 85)]);
     // The bucket of this process is used up, but the store decides.
     let applying = bench.applying("a");
-    let mut answers = taken(&applying, demand);
-    drop(applying.admit_by(demand, told(answers.clone())).unwrap());
+    let answers = taken(&applying, demand);
+    drop(applying.admit_by(demand, told(answers)).unwrap());
     assert_eq!(recorder.told(), [row("requests", 1), row("tokens", 200)]);
-    answers.fill(SharedRateAnswer {
+    let mut answers = taken(&bench.applying("a"), demand);
+    answers.rates.fill(SharedRateAnswer {
         wait_ms: Some(7_000),
         lot: None,
     });
