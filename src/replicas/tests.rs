@@ -20,6 +20,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+mod places;
+
 use super::*;
 use crate::domain::{
     CallId, Secret, SharedBook, SharedCounter, SharedHolds as _, SharedLotEnd, SharedPosition,
@@ -67,10 +69,16 @@ impl Redis {
     }
 
     fn command(&self, words: &[&str]) {
+        self.said(words);
+    }
+
+    /// What it says to a command.
+    fn said(&self, words: &[&str]) -> String {
         let socket = self.directory.path().join("redis.sock");
         let mut command = Command::new("redis-cli");
-        let status = command.arg("-s").arg(socket).args(words).output();
-        assert!(status.unwrap().status.success());
+        let output = command.arg("-s").arg(socket).args(words).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 
