@@ -32,6 +32,8 @@ mod simulation;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together;
 mod weights;
 
 pub use applying::{Admitted, Applying, Demand};
