@@ -7,6 +7,41 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::{SharedPlace, SharedPlaceWant};
+
+/// All that one call wants: it gets what it is held to at once, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedWants {
+    /// Of requests and tokens per minute.
+    pub rates: Vec<SharedRate>,
+    /// Of calls at once.
+    pub places: Vec<SharedPlaceWant>,
+}
+
+/// What is said to it, in the order of the wants.
+#[derive(Debug, Default)]
+pub struct SharedSaid {
+    /// Of each bucket.
+    pub rates: Vec<SharedRateAnswer>,
+    /// Whether each counter of calls at once has room.
+    pub places: Vec<bool>,
+    /// The places that were taken.
+    pub place: Option<SharedPlace>,
+}
+
+impl SharedWants {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rates.is_empty() && self.places.is_empty()
+    }
+
+    /// Whether a call that does not fit may be refused.
+    pub fn enforce(&self) -> bool {
+        let rates = self.rates.iter().any(|want| want.enforces);
+        rates || self.places.iter().any(|want| want.enforces)
+    }
+}
+
 /// What a call wants of one bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedRate {

@@ -8,7 +8,7 @@ use super::rates::{RateOf, Rates};
 use super::refused::{Refused, What};
 use super::settings::LimitMode;
 use super::table::{Account, Limit};
-use crate::domain::Clock;
+use crate::domain::{Clock, SharedPlaces};
 
 /// What a call may use, as far as it is known before it is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Applying {
     pub(super) output_weight: u64,
     pub(super) output_max: u64,
     pub(super) clock: Arc<dyn Clock>,
+    /// Who is told of places that are taken without the store of all replicas.
+    pub(super) apart: Option<Arc<dyn SharedPlaces>>,
 }
 
 impl Applying {
@@ -75,8 +77,10 @@ impl Applying {
     ///
     /// # Errors
     /// When one that holds has no room: the one that has none for longest.
-    pub fn admit_by(self, demand: Demand, rates: Rates) -> Result<Admitted, Refused> {
+    pub fn admit_by(self, demand: Demand, mut rates: Rates) -> Result<Admitted, Refused> {
         let now_ms = self.clock.now().unix_ms();
+        // Given back on drop, where the call is refused after all.
+        let taken = rates.taken_places();
         let (rates, told) = self.sorted(demand, rates);
         // All at once, and always in the order of their ids: no two calls wait for each other.
         let mut states: Vec<_> = self.limits.iter().map(|one| one.counter.lock()).collect();
@@ -122,10 +126,12 @@ impl Applying {
         });
         let shares = shares.collect();
         drop((states, quotas));
+        let place = taken.or_else(|| self.take_apart(&rates, &of_limits));
         Ok(Admitted {
             hold: Hold {
                 parts,
                 shares,
+                place,
                 clock: self.clock,
                 told,
                 was_sent: false,
@@ -198,7 +204,7 @@ impl Applying {
             has_none.then(|| refused(What::Tokens, size.rate, asked, wait))
         });
         let calls = limit.settings.concurrent_calls.and_then(|most| {
-            let is_full = state.open >= most;
+            let is_full = by.is_full(state.open, most);
             is_full.then(|| refused(What::Calls, most, 1, Some(ANOTHER_ENDS_MS)))
         });
         let all = [requests, tokens, calls].into_iter().flatten();

@@ -7,7 +7,8 @@ use super::bucket::Lot;
 use super::counter::{Counter, next_id};
 use super::fair::{Fair, FairLot};
 use crate::domain::{
-    Clock, Dimension, Reading, SharedLot, SharedLotEnd, SharedRates, Usage, UsageSource,
+    Clock, Dimension, Reading, SharedLot, SharedLotEnd, SharedPlace, SharedRates, Usage,
+    UsageSource,
 };
 
 /// What one call holds. However the call ends, the places of open calls come back with this
@@ -20,6 +21,8 @@ pub struct Hold {
     pub(super) clock: Arc<dyn Clock>,
     /// Who else is told, where replicas share rates.
     pub(super) told: Option<Arc<dyn SharedRates>>,
+    /// Its places among the calls of all replicas.
+    pub(super) place: Option<SharedPlace>,
     /// Whether something may have been sent.
     pub(super) was_sent: bool,
 }
@@ -163,6 +166,7 @@ impl Hold {
         if let Some(told) = self.told.take() {
             told.ended(ended);
         }
+        drop(self.place.take());
     }
 }
 

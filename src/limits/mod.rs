@@ -23,6 +23,7 @@ mod bucket;
 mod counter;
 mod fair;
 mod hold;
+mod places;
 mod quotas;
 mod rates;
 mod refused;
@@ -32,6 +33,8 @@ pub(crate) mod simulation;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together;
 mod weights;
 
 pub use applying::{Admitted, Applying, Demand};

@@ -68,6 +68,20 @@ impl EpochNames {
         format!("{}x:", self.prefix)
     }
 
+    /// The calls of a replica that have places among the calls at once.
+    pub(super) fn places_of_any(&self) -> String {
+        format!("{}q:", self.prefix)
+    }
+
+    pub(super) fn places(&self) -> String {
+        self.places_of_any() + &self.replica
+    }
+
+    /// A counter of calls at once.
+    pub(super) fn place(&self, counter: &str) -> String {
+        format!("{}p:{counter}", self.prefix)
+    }
+
     pub(super) fn holds(&self) -> String {
         self.holds_of_any() + &self.replica
     }

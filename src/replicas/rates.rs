@@ -1,46 +1,79 @@
-//! Rates that replicas share, and quotas that tenants share: one script for each decision, and the
-//! ends of calls told beside it.
+//! Rates that replicas share, and quotas that tenants share: one script for each decision, over calls
+//! at once too, and the ends of calls told beside it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Pipeline, Value};
 
 use super::error::StoreError;
-use super::link::{Link, evalsha, list, number, within};
-use super::names::Names;
-use super::store::{Outage, Store, wait};
-use crate::domain::{
-    SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedShare,
-};
+use super::link::{Link, evalsha, list, number, text, within};
+use super::places::Asked;
+use super::rate_words;
+use super::store::{Outage, Store, WAIT_MAX, wait};
+use crate::domain::{SharedLotEnd, SharedRates, SharedSaid, SharedWants};
 
 impl Store {
-    /// Takes what a call wants of every bucket and quota, or nothing where one that enforces has no
-    /// room: one round trip. The answers come in the order of the wants.
+    /// Takes what a call wants of every bucket, quota and counter of calls at once, or nothing where
+    /// one that enforces has no room: one round trip. The answers come in the order of the wants.
     ///
     /// # Errors
-    /// When it does not answer in time. What it may have taken is paid by time.
-    pub async fn take(&self, wants: &[SharedRate]) -> Result<Vec<SharedRateAnswer>, Outage> {
+    /// When it does not answer in time. What it may have taken of rates is paid by time, and places
+    /// come back.
+    pub async fn take(&self, wants: &SharedWants) -> Result<SharedSaid, Outage> {
         let inner = &*self.inner;
         let begun = Instant::now();
         let mut changed = inner.changed.subscribe();
-        let link = loop {
+        while begun.elapsed() < WAIT_MAX {
             changed.mark_unchanged();
-            match inner.link() {
-                Some(link) => break Some(link),
-                None if inner.is_reentering() && wait(&mut changed, begun).await => {}
-                None => break None,
+            let Some(link) = inner.link() else {
+                if inner.is_reentering() && wait(&mut changed, begun).await {
+                    continue;
+                }
+                break;
+            };
+            // A client that leaves meanwhile must not leave places behind.
+            let asked = Asked::new(self, &wants.places);
+            match link.take(wants, asked.id, inner.settings.timeout).await {
+                Ok(Said::Taken(said)) => {
+                    return Ok(SharedSaid {
+                        place: asked.taken(),
+                        ..said
+                    });
+                }
+                Ok(Said::Full(said)) => {
+                    asked.refused();
+                    return Ok(said);
+                }
+                Ok(Said::Closed(left)) => {
+                    asked.refused();
+                    tokio::time::sleep(left).await;
+                }
+                Ok(Said::Changed) => {
+                    asked.refused();
+                    inner.lost(&link, &StoreError::Changed);
+                    let _in_time = wait(&mut changed, begun).await;
+                }
+                Err(error) => {
+                    inner.lost(&link, &error);
+                    break;
+                }
             }
-        };
-        let Some(link) = link else {
-            return Err(inner.outage());
-        };
-        let taken = link.take(wants, inner.settings.timeout).await;
-        taken.map_err(|error| {
-            inner.lost(&link, &error);
-            inner.outage()
-        })
+        }
+        Err(inner.outage())
     }
+}
+
+/// What the store says to a call.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// It has places.
+    Taken(SharedSaid),
+    /// It has none, whatever it has of rates.
+    Full(SharedSaid),
+    /// The store was empty, and waits for its replicas to come back.
+    Closed(Duration),
+    /// This link is of an epoch or of a connection that is over.
+    Changed,
 }
 
 impl SharedRates for Store {
@@ -56,11 +89,29 @@ impl SharedRates for Store {
 impl Link {
     async fn take(
         &self,
-        wants: &[SharedRate],
+        wants: &SharedWants,
+        call: Option<u64>,
         patience: Duration,
-    ) -> Result<Vec<SharedRateAnswer>, StoreError> {
-        let command = take(&self.scripts().rates, self.names(), wants);
-        answers(wants, within(patience, self.ask_long(&command)).await?)
+    ) -> Result<Said, StoreError> {
+        let SharedWants { rates, places } = wants;
+        let mut keys = Vec::new();
+        if call.is_some() {
+            keys.extend(self.place_keys());
+            keys.extend(places.iter().map(|want| self.place_key(&want.counter)));
+        }
+        keys.extend(rate_words::keys(self.names(), rates));
+        let mut command = evalsha(&self.scripts().rates, &keys);
+        command.arg(rates.len()).arg(places.len());
+        if let Some(call) = call {
+            self.say_who(&mut command);
+            command.arg(call);
+        }
+        for want in places {
+            command.arg(want.most.min(PLACES_MAX)).arg(want.limit);
+            command.arg(u8::from(want.enforces));
+        }
+        rate_words::say(&mut command, rates);
+        said(wants, within(patience, self.ask_long(&command)).await?)
     }
 
     /// Tells what became of lots.
@@ -72,109 +123,50 @@ impl Link {
                 None => &scripts.ended,
                 Some(_) => &scripts.share_ended,
             };
-            pipeline.add_command(end(script, self.names(), one));
+            pipeline.add_command(rate_words::end(script, self.names(), one));
         }
         self.ask_all(&pipeline).await
     }
 }
 
-/// Asks for what a call wants.
-pub(super) fn take(script: &str, names: &Names, wants: &[SharedRate]) -> Cmd {
-    let keys = wants
-        .iter()
-        .flat_map(|want| keys(names, &want.bucket, want.share.as_ref()));
-    let keys: Vec<_> = keys.collect();
-    let mut command = evalsha(script, &keys);
-    for want in wants {
-        let most = most(want.share.as_ref());
-        command.arg(want.rate.clamp(1, most));
-        command.arg(want.burst.min(most)).arg(want.amount.min(most));
-        command.arg(want.limit).arg(u8::from(want.enforces));
-        let share = want.share.as_ref();
-        command.arg(share.map_or("", |share| &share.tenant));
-        command.arg(share.map_or(0, |share| share.weight));
-    }
-    command
-}
-
-/// Tells what became of a lot.
-pub(super) fn end(script: &str, names: &Names, ended: &SharedLotEnd) -> Cmd {
-    let SharedLotEnd { lot, unused, more } = ended;
-    let most = most(lot.share.as_ref());
-    let mut command = evalsha(script, &keys(names, &lot.bucket, lot.share.as_ref()));
-    command
-        .arg(lot.rate.clamp(1, most))
-        .arg(lot.amount.min(most));
-    command.arg(lot.end).arg(lot.gone);
-    command.arg(unused.min(&most)).arg(more.min(&most));
-    if let Some(share) = &lot.share {
-        command.arg(&*share.tenant).arg(share.weight);
-    }
-    command
-}
-
-fn keys(names: &Names, bucket: &str, share: Option<&SharedShare>) -> Vec<String> {
-    match share {
-        None => vec![names.bucket(bucket)],
-        Some(_) => names.quota(bucket).into(),
+pub(super) fn said(wants: &SharedWants, answer: Value) -> Result<Said, StoreError> {
+    let mut items = list(answer)?.into_iter();
+    let word = text(items.next().unwrap_or(Value::Nil))?;
+    let numbers = items.map(|item| number(&item));
+    let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+    match (word.as_str(), numbers.as_slice()) {
+        ("said", numbers) => answers(wants, numbers),
+        ("closed", [left]) => {
+            let left = u64::try_from(*left).unwrap_or(0);
+            Ok(Said::Closed(Duration::from_millis(left)))
+        }
+        ("changed", _) => Ok(Said::Changed),
+        _ => Err(StoreError::Unexpected(word)),
     }
 }
 
-/// What the store said to [`take`].
-pub(super) fn answers(
-    wants: &[SharedRate],
-    said: Value,
-) -> Result<Vec<SharedRateAnswer>, StoreError> {
-    let said = list(said)?;
-    let numbers = said.iter().map(number).collect::<Result<Vec<_>, _>>()?;
-    let answers = wants.iter().zip(numbers.chunks_exact(4));
-    let answers: Vec<_> = answers.map(|(want, said)| answer(want, said)).collect();
-    if answers.len() != wants.len() {
-        return Err(StoreError::Unexpected("too few answers".to_owned()));
+fn answers(wants: &SharedWants, numbers: &[i64]) -> Result<Said, StoreError> {
+    let SharedWants { rates, places } = wants;
+    let of_rates = rates.len().saturating_mul(rate_words::NUMBERS);
+    let parts = numbers.split_at_checked(of_rates);
+    let too_few = || StoreError::Unexpected("too few answers".to_owned());
+    let (of_rates, of_places) = parts.ok_or_else(too_few)?;
+    let of_places = of_places.chunks_exact(2);
+    if of_places.len() != places.len() {
+        return Err(too_few());
     }
-    Ok(answers)
-}
-
-fn answer(want: &SharedRate, said: &[i64]) -> SharedRateAnswer {
-    let at = |index: usize| said.get(index).copied().unwrap_or(0);
-    let whole = |index| u64::try_from(at(index));
-    SharedRateAnswer {
-        wait_ms: whole(0).ok(),
-        lot: (at(1) == 1).then(|| SharedLot {
-            bucket: Arc::clone(&want.bucket),
-            rate: want.rate,
-            amount: want.amount,
-            end: whole(2).unwrap_or(0),
-            gone: whole(3).unwrap_or(0),
-            share: want.share.clone(),
-        }),
-    }
-}
-
-/// The largest amount of which the numbers of scripts are exact: they are so below 2^53, in units of
-/// a 60,000th. Those of a quota are added up, and go into a clock of 2^50.
-const fn most(share: Option<&SharedShare>) -> u64 {
-    if share.is_some() {
-        1_000_000_000
+    let is_taken = of_places.clone().any(|said| said.last() == Some(&1));
+    let said = SharedSaid {
+        rates: rate_words::answers(rates, of_rates),
+        places: of_places.map(|said| said.first() == Some(&1)).collect(),
+        place: None,
+    };
+    Ok(if is_taken {
+        Said::Taken(said)
     } else {
-        10_000_000_000
-    }
+        Said::Full(said)
+    })
 }
 
-/// Takes what a call wants of every bucket and quota.
-pub(super) const RATES: &str = concat!(
-    include_str!("scripts/buckets.lua"),
-    include_str!("scripts/fair.lua"),
-    include_str!("scripts/rates.lua")
-);
-/// Ends a lot of a bucket.
-pub(super) const ENDED: &str = concat!(
-    include_str!("scripts/buckets.lua"),
-    include_str!("scripts/ended.lua")
-);
-/// Ends a lot of a quota.
-pub(super) const SHARE_ENDED: &str = concat!(
-    include_str!("scripts/buckets.lua"),
-    include_str!("scripts/fair.lua"),
-    include_str!("scripts/share_ended.lua")
-);
+/// The numbers of scripts are exact far beyond it.
+const PLACES_MAX: u64 = 10_000_000_000;

@@ -138,13 +138,16 @@ def wait_for(what, seconds=30):
 
 
 @unittest.skipUnless(shutil.which("redis-server"), "redis-server is not installed")
-class SharedBudgets(unittest.TestCase):
+class Shared(unittest.TestCase):
+    """Two proxies, a Redis and a simulator."""
+
     def setUp(self):
         self.workspace = Workspace()
         self.addCleanup(lambda: self.workspace.__exit__(None))
         self.redis = Redis(pathlib.Path(self.workspace.path))
         self.addCleanup(self.redis.kill)
         self.simulator = self.workspace.simulator()
+        self.upstream = self.simulator.url
 
     def replicas(self, store=None, down="local-share", count=2, redis=None, **budgets):
         """Proxies that share the store, each with a ledger of its own."""
@@ -157,15 +160,17 @@ class SharedBudgets(unittest.TestCase):
 
     def start(self, path, store=None, down="local-share", redis=None, **budgets):
         store = {"redis_url": (redis or self.redis).url, "deployment": "test", "replicas": 2} | PATIENT | (store or {})
-        proxy = Proxy(path, self.simulator.url, budget_store=store, when={"budget_store_down": down}, **budgets)
+        proxy = Proxy(path, self.upstream, budget_store=store, when={"budget_store_down": down}, **budgets)
         self.workspace.running.append(proxy)
         return proxy
 
-    def spent(self, proxies, tenant):
-        return sum((counted(e) for p in proxies for e in p.entries() if e["tenant"] == tenant), USD(0))
-
     def mode(self, proxy, mode):
         return wait_for(lambda: proxy.metric(MODE, mode=mode) == 1)
+
+
+class SharedBudgets(Shared):
+    def spent(self, proxies, tenant):
+        return sum((counted(e) for p in proxies for e in p.entries() if e["tenant"] == tenant), USD(0))
 
     def test_two_replicas_and_many_callers_pass_no_limit(self):
         seed = random.randrange(1 << 32)

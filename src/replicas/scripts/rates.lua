@@ -1,11 +1,22 @@
--- Takes what a call wants of every bucket and quota, or nothing. Of a limit that only observes
--- nothing is taken where it has no room.
--- KEYS: buckets; of a quota that tenants share its hash, then its finishes.
--- ARGV: of each: rate, burst, amount, limit, whether it enforces, tenant ('': a bucket), weight.
--- Answers: of each: how long until it fits (-1: never), whether it was taken, end, gone.
-local now, wants, lacks, worst, full, key = now_ms(), {}, {}, {}, false, 0
-for i = 1, #ARGV / 7 do
-  local a = 7 * i - 7
+-- Takes what a call wants of every bucket and quota, and of every counter of calls at once, or
+-- nothing. Of a limit that only observes nothing is taken where it has no room.
+-- KEYS: where places are wanted: epoch, replica, leases, its calls, counters; then buckets, and of a
+--   quota that tenants share its hash and its finishes.
+-- ARGV: how many rates, how many counters; where places are wanted: epoch, generation, replica, call,
+--   of each counter: most, limit, whether it enforces; then of each rate: rate, burst, amount, limit,
+--   whether it enforces, tenant ('': a bucket), weight.
+-- Answers: 'said'; of each rate: how long until it fits (-1: never), whether it was taken, end,
+--   gone; of each counter: whether it has room, whether it was taken. Or 'closed' and for how long;
+--   or 'changed'.
+local RATES, PLACES = tonumber(ARGV[1]), tonumber(ARGV[2])
+local word = PLACES > 0 and shut(1, 3)
+if word then return word end
+-- Where those of rates begin.
+local key, arg = 0, 2
+if PLACES > 0 then key, arg = 4 + PLACES, 6 + 3 * PLACES end
+local now, wants, lacks, worst, full = now_ms(), {}, {}, {}, false
+for i = 1, RATES do
+  local a = arg + 7 * i - 7
   local rate, burst, amount = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local limit, tenant = ARGV[a + 4], ARGV[a + 6]
   local want = {rate = rate, amount = amount, limit = limit, wait = -1, weight = tonumber(ARGV[a + 7])}
@@ -17,24 +28,26 @@ for i = 1, #ARGV / 7 do
     key = key + 1
     want.quota = open_quota(want.key, KEYS[key], tenant, now)
   end
-  if amount > rate then
-    worst[limit] = want
-  elseif want.quota then
+  if amount <= rate and want.quota then
     want.wait = quota_wait(want.quota, amount, rate, burst)
-  else
+  elseif amount <= rate then
     local over = want.used + (math.min(amount, burst) - burst) * UNITS
     want.wait = math.ceil(math.max(0, over) / rate)
   end
   if want.wait ~= 0 then
     lacks[limit] = true
     full = full or ARGV[a + 5] == '1'
+    -- Of what a limit has no room for: what never fits, else what fits last.
     local other = worst[limit]
-    if not other or other.wait >= 0 and want.wait >= other.wait then worst[limit] = want end
+    local is_worse = not other or other.wait >= 0 and (want.wait < 0 or want.wait >= other.wait)
+    if is_worse then worst[limit] = want end
   end
   wants[i] = want
 end
-local answer = {}
-for i, want in ipairs(wants) do
+local rooms, none = look_for_places(5, 7, PLACES, lacks)
+full = full or none
+local answer = {'said'}
+for _, want in ipairs(wants) do
   local quota = want.quota
   local takes = not full and not lacks[want.limit]
   local ends, gone = want.used or 0, want.gone or 0
@@ -47,7 +60,17 @@ for i, want in ipairs(wants) do
     claim(quota, want.amount, want.wait)
   end
   if quota then keep_quota(quota, want.rate) end
-  answer[4 * i - 3], answer[4 * i - 2] = want.wait, takes and 1 or 0
-  answer[4 * i - 1], answer[4 * i] = ends, gone
+  answer[#answer + 1] = want.wait
+  answer[#answer + 1] = takes and 1 or 0
+  answer[#answer + 1] = ends
+  answer[#answer + 1] = gone
 end
+local taken = {}
+for i = 1, PLACES do
+  local takes = not full and not lacks[ARGV[5 + 3 * i]]
+  if takes then taken[#taken + 1] = KEYS[4 + i] end
+  answer[#answer + 1] = rooms[i] and 1 or 0
+  answer[#answer + 1] = takes and 1 or 0
+end
+if #taken > 0 then take_places(KEYS[4], ARGV[5], ARGV[4], ARGV[6], taken) end
 return answer

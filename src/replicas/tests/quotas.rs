@@ -18,17 +18,18 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 use tokio::runtime::Runtime;
 
-use super::connect::open;
-use super::link::COMMON;
-use super::names::Names;
-use super::rates::{RATES, SHARE_ENDED, answers, end, take};
-use super::tests::Redis;
+use super::Redis;
 use crate::domain::{
     Clock as _, Glob, ManualClock, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates,
-    SharedShare, TenantId, Timestamp,
+    SharedSaid, SharedShare, SharedWants, TenantId, Timestamp,
 };
 use crate::limits::simulation::{self, GREEDY, Habit, MINUTE, applying, reading, run_by};
 use crate::limits::{AccountSettings, Admitted, Hold, Limits, Rates, Refused, Settings};
+use crate::replicas::connect::open;
+use crate::replicas::link::{COMMON, evalsha};
+use crate::replicas::names::Names;
+use crate::replicas::rate_words::{self, RATES, SHARE_ENDED};
+use crate::replicas::rates::{Said, said};
 
 /// The scripts, by a clock of their own.
 struct Timed {
@@ -109,16 +110,29 @@ impl Timed {
 
     fn take(&self, wants: &[SharedRate]) -> Vec<SharedRateAnswer> {
         self.tell_time();
-        let said = self.ask(&take(&self.rates, &self.names(), wants));
-        answers(wants, said).unwrap()
+        let keys = rate_words::keys(&self.names(), wants);
+        let mut command = evalsha(&self.rates, &keys);
+        command.arg(wants.len()).arg(0);
+        rate_words::say(&mut command, wants);
+        let wants = SharedWants {
+            rates: wants.to_vec(),
+            places: Vec::new(),
+        };
+        let Said::Full(said) = said(&wants, self.ask(&command)).unwrap() else {
+            panic!("no places were asked for")
+        };
+        said.rates
     }
 
     /// Lets a call in by what a replica asks for.
     fn admit(self: &Arc<Self>, replica: &Limits, habit: &Habit) -> Result<Admitted, Refused> {
         let (applying, demand) = applying(replica, habit);
-        let answers = self.take(&applying.wants(demand));
+        let said = SharedSaid {
+            rates: self.take(&applying.wants(demand).rates),
+            ..SharedSaid::default()
+        };
         let told: Arc<dyn SharedRates> = Arc::<Self>::clone(self);
-        applying.admit_by(demand, Rates::Told(answers, told))
+        applying.admit_by(demand, Rates::Told(said, told))
     }
 
     fn replica(&self, settings: &Settings) -> Limits {
@@ -145,7 +159,7 @@ impl SharedRates for Timed {
     fn ended(&self, lots: Vec<SharedLotEnd>) {
         self.tell_time();
         for lot in &lots {
-            self.ask(&end(&self.ended, &self.names(), lot));
+            self.ask(&rate_words::end(&self.ended, &self.names(), lot));
         }
     }
 }
@@ -511,7 +525,7 @@ fn a_lot_of_a_quota_that_was_forgotten_gives_nothing_of_another_back() {
             lot,
             unused,
             more: 0,
-        }])
+        }]);
     };
     let first = lot(timed.take(&[share("a", 30)]));
     timed.forget("quota");
