@@ -107,7 +107,11 @@ impl Door {
             sum: load(&mut connection, SUM).await?,
             sums: load(&mut connection, SUMS).await?,
             look: load(&mut connection, LOOK).await?,
-            rates: load(&mut connection, &format!("{BUCKETS}{PLACES}{RATES}")).await?,
+            rates: load(
+                &mut connection,
+                &format!("{BUCKETS}{PLACES}{WANTED_PLACES}{RATES}"),
+            )
+            .await?,
             ended: load(&mut connection, &format!("{BUCKETS}{ENDED}")).await?,
             told: load(&mut connection, &format!("{PLACES}{TOLD}")).await?,
         };
@@ -330,7 +334,7 @@ impl Link {
         self.keys.place(counter)
     }
 
-    /// Says who asks: epoch, generation, replica.
+    /// Says who speaks of places: epoch, generation, replica.
     pub(super) fn say_who(&self, command: &mut Cmd) {
         command.arg(&*self.epoch).arg(self.generation);
         command.arg(&self.names.replica);
@@ -474,6 +478,7 @@ const SUMS: &str = include_str!("scripts/sums.lua");
 const SUM: &str = include_str!("scripts/sum.lua");
 const BUCKETS: &str = include_str!("scripts/buckets.lua");
 const PLACES: &str = include_str!("scripts/places.lua");
+const WANTED_PLACES: &str = include_str!("scripts/wanted_places.lua");
 const TOLD: &str = include_str!("scripts/told.lua");
 const RATES: &str = include_str!("scripts/rates.lua");
 const ENDED: &str = include_str!("scripts/ended.lua");

@@ -94,27 +94,16 @@ impl Link {
         call: Option<u64>,
         patience: Duration,
     ) -> Result<Said, StoreError> {
-        let SharedWants { rates, places } = wants;
-        let mut keys: Vec<_> = rates.iter().map(|want| self.bucket(&want.bucket)).collect();
-        if call.is_some() {
-            keys.extend(self.place_keys());
-            keys.extend(places.iter().map(|want| self.place_key(&want.counter)));
-        }
+        let rates = &wants.rates;
+        let mut keys = self.wanted_keys(&wants.places);
+        keys.extend(rates.iter().map(|want| self.bucket(&want.bucket)));
         let mut command = evalsha(&self.scripts().rates, &keys);
-        command.arg(rates.len()).arg(places.len());
+        self.want_places(&mut command, call, &wants.places);
         for want in rates {
             command
                 .arg(capped(want.rate).max(1))
                 .arg(capped(want.burst));
             command.arg(capped(want.amount)).arg(want.limit);
-            command.arg(u8::from(want.enforces));
-        }
-        if let Some(call) = call {
-            self.say_who(&mut command);
-            command.arg(call);
-        }
-        for want in places {
-            command.arg(capped(want.most)).arg(want.limit);
             command.arg(u8::from(want.enforces));
         }
         said(wants, within(patience, self.ask_long(&command)).await?)
