@@ -333,7 +333,7 @@ impl Link {
         self.keys.place(counter)
     }
 
-    /// Says who asks: epoch, generation, replica.
+    /// Says who speaks of places: epoch, generation, replica.
     pub(super) fn say_who(&self, command: &mut Cmd) {
         command.arg(&*self.epoch).arg(self.generation);
         command.arg(&self.names.replica);

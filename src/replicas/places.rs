@@ -90,6 +90,34 @@ impl Inner {
 }
 
 impl Link {
+    /// The keys of places that a call wants: they come first.
+    pub(super) fn wanted_keys(&self, places: &[SharedPlaceWant]) -> Vec<String> {
+        if places.is_empty() {
+            return Vec::new();
+        }
+        let mut keys = Vec::from(self.place_keys());
+        keys.extend(places.iter().map(|want| self.place_key(&want.counter)));
+        keys
+    }
+
+    /// The arguments of them, which come first too.
+    pub(super) fn want_places(
+        &self,
+        command: &mut Cmd,
+        call: Option<u64>,
+        places: &[SharedPlaceWant],
+    ) {
+        command.arg(places.len());
+        if !places.is_empty() {
+            self.say_who(command);
+            command.arg(call);
+        }
+        for want in places {
+            command.arg(want.most.min(MOST)).arg(want.limit);
+            command.arg(u8::from(want.enforces));
+        }
+    }
+
     async fn tell_places(&self, changes: &[Change]) -> Result<(), StoreError> {
         let mut pipeline = Pipeline::with_capacity(changes.len());
         for change in changes {
@@ -118,5 +146,7 @@ impl Link {
     }
 }
 
+/// More than a set ever holds, and exact in a script.
+const MOST: u64 = 10_000_000_000;
 /// One pipeline: the store works on it for a few milliseconds.
 const BATCH_MAX: usize = 200;

@@ -93,6 +93,7 @@ pub(super) const RATES: &str = concat!(
     include_str!("scripts/buckets.lua"),
     include_str!("scripts/fair.lua"),
     include_str!("scripts/places.lua"),
+    include_str!("scripts/wanted_places.lua"),
     include_str!("scripts/rates.lua")
 );
 /// Ends a lot of a bucket.

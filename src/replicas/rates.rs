@@ -93,23 +93,11 @@ impl Link {
         call: Option<u64>,
         patience: Duration,
     ) -> Result<Said, StoreError> {
-        let SharedWants { rates, places } = wants;
-        let mut keys = Vec::new();
-        if call.is_some() {
-            keys.extend(self.place_keys());
-            keys.extend(places.iter().map(|want| self.place_key(&want.counter)));
-        }
+        let rates = &wants.rates;
+        let mut keys = self.wanted_keys(&wants.places);
         keys.extend(rate_words::keys(self.names(), rates));
         let mut command = evalsha(&self.scripts().rates, &keys);
-        command.arg(rates.len()).arg(places.len());
-        if let Some(call) = call {
-            self.say_who(&mut command);
-            command.arg(call);
-        }
-        for want in places {
-            command.arg(want.most.min(PLACES_MAX)).arg(want.limit);
-            command.arg(u8::from(want.enforces));
-        }
+        self.want_places(&mut command, call, &wants.places);
         rate_words::say(&mut command, rates);
         said(wants, within(patience, self.ask_long(&command)).await?)
     }
@@ -167,6 +155,3 @@ fn answers(wants: &SharedWants, numbers: &[i64]) -> Result<Said, StoreError> {
         Said::Full(said)
     })
 }
-
-/// The numbers of scripts are exact far beyond it.
-const PLACES_MAX: u64 = 10_000_000_000;

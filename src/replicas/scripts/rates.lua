@@ -1,21 +1,17 @@
 -- Takes what a call wants of every bucket and quota, and of every counter of calls at once, or
 -- nothing. Of a limit that only observes nothing is taken where it has no room.
--- KEYS: where places are wanted: epoch, replica, leases, its calls, counters; then buckets, and of a
---   quota that tenants share its hash and its finishes.
--- ARGV: how many rates, how many counters; where places are wanted: epoch, generation, replica, call,
---   of each counter: most, limit, whether it enforces; then of each rate: rate, burst, amount, limit,
---   whether it enforces, tenant ('': a bucket), weight.
+-- KEYS: those of places; buckets, and of a quota that tenants share its hash and its finishes.
+-- ARGV: those of places; of each rate: rate, burst, amount, limit, whether it enforces, tenant ('': a
+--   bucket), weight.
 -- Answers: 'said'; of each rate: how long until it fits (-1: never), whether it was taken, end,
 --   gone; of each counter: whether it has room, whether it was taken. Or 'closed' and for how long;
 --   or 'changed'.
-local RATES, PLACES = tonumber(ARGV[1]), tonumber(ARGV[2])
-local word = PLACES > 0 and shut(1, 3)
+local word = shut()
 if word then return word end
--- Where those of rates begin.
-local key, arg = 0, 2
-if PLACES > 0 then key, arg = 4 + PLACES, 6 + 3 * PLACES end
-local now, wants, lacks, worst, full = now_ms(), {}, {}, {}, false
-for i = 1, RATES do
+local key, arg = places_before()
+local now, wants, lacks, worst = now_ms(), {}, {}, {}
+local rooms, full = look_for_places(lacks)
+for i = 1, (#ARGV - arg) / 7 do
   local a = arg + 7 * i - 7
   local rate, burst, amount = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local limit, tenant = ARGV[a + 4], ARGV[a + 6]
@@ -44,8 +40,6 @@ for i = 1, RATES do
   end
   wants[i] = want
 end
-local rooms, none = look_for_places(5, 7, PLACES, lacks)
-full = full or none
 local answer = {'said'}
 for _, want in ipairs(wants) do
   local quota = want.quota
@@ -65,12 +59,5 @@ for _, want in ipairs(wants) do
   answer[#answer + 1] = ends
   answer[#answer + 1] = gone
 end
-local taken = {}
-for i = 1, PLACES do
-  local takes = not full and not lacks[ARGV[5 + 3 * i]]
-  if takes then taken[#taken + 1] = KEYS[4 + i] end
-  answer[#answer + 1] = rooms[i] and 1 or 0
-  answer[#answer + 1] = takes and 1 or 0
-end
-if #taken > 0 then take_places(KEYS[4], ARGV[5], ARGV[4], ARGV[6], taken) end
+answer_places(answer, rooms, lacks, full)
 return answer

@@ -38,22 +38,34 @@ impl Replica {
         places
     }
 
-    /// Waits until so many places are left.
+    /// Waits until so many places are left, and never more.
     async fn until_left(&self, counter: &str, most: u64, left: usize) {
+        self.until_found(counter, most, |found| {
+            assert!(found <= left, "{found} instead of {left}");
+            found == left
+        })
+        .await;
+    }
+
+    /// Waits until so many places are left; before, there may be more.
+    async fn until_some(&self, counter: &str, most: u64, left: usize) {
+        self.until_found(counter, most, |found| found == left).await;
+    }
+
+    async fn until_found(&self, counter: &str, most: u64, is_right: impl Fn(usize) -> bool) {
         let mut beat = tokio::time::interval(Duration::from_millis(20));
         let reached = async {
             loop {
                 let found = self.fill(counter, most).await.len();
-                assert!(self.store.flush(Duration::from_secs(10)).await);
-                if found == left {
+                self.told().await;
+                if is_right(found) {
                     return;
                 }
-                assert!(found < left, "{found} instead of {left}");
                 beat.tick().await;
             }
         };
         let reached = tokio::time::timeout(Duration::from_secs(30), reached).await;
-        assert!(reached.is_ok(), "{left} places of {counter}");
+        assert!(reached.is_ok(), "places of {counter}");
     }
 
     async fn told(&self) {
@@ -291,17 +303,10 @@ fn places_of_a_replica_that_is_gone_come_back_and_are_told_again_if_it_was_only_
         drop(over);
         let back = Keeper::new(lost.store.clone());
         let back = tokio::spawn(back.run());
-        let mut beat = tokio::time::interval(Duration::from_millis(20));
-        let reached = async {
-            while alive.fill("team", 3).await.len() != 2 {
-                alive.told().await;
-                beat.tick().await;
-            }
-        };
-        let reached = tokio::time::timeout(Duration::from_secs(30), reached).await;
-        assert!(reached.is_ok(), "one of three is open");
+        alive.until_some("team", 3, 2).await;
         // Its next call is let in by what all have.
         assert_eq!(lost.fill("team", 3).await.len(), 2);
+        lost.told().await;
         drop(open);
         alive.until_left("team", 3, 3).await;
         back.abort();

@@ -112,7 +112,8 @@ impl Timed {
         self.tell_time();
         let keys = rate_words::keys(&self.names(), wants);
         let mut command = evalsha(&self.rates, &keys);
-        command.arg(wants.len()).arg(0);
+        // No places.
+        command.arg(0);
         rate_words::say(&mut command, wants);
         let wants = SharedWants {
             rates: wants.to_vec(),
