@@ -20,6 +20,7 @@ mod ids;
 mod keyword;
 mod model;
 mod money;
+mod places;
 mod rates;
 mod scope;
 mod secret;
@@ -39,7 +40,11 @@ pub use keyword::Keyword;
 pub(crate) use keyword::keywords;
 pub use model::{Capacity, Geography, Latency, ModelRef, Region, ServiceTier};
 pub use money::{InvalidUsd, Usd};
-pub use rates::{SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates};
+pub use places::{SharedPlace, SharedPlaceWant, SharedPlaces};
+pub use rates::{
+    SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedSaid, SharedShare,
+    SharedWants,
+};
 pub use scope::{Facet, Scope, Subject};
 pub use secret::Secret;
 pub use shared::{SharedBook, SharedCounter, SharedHolds, SharedPosition, SharedWant};

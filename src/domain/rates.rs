@@ -1,10 +1,46 @@
-//! Rates that replicas share: what a call takes of a bucket, and what comes back of it.
+//! Rates that replicas share: what a call takes of a bucket, or of a quota that tenants share, and
+//! what comes back of it.
 //!
 //! Plain values between `limits`, which knows what they mean, and `replicas`, which knows where
 //! they are kept.
 
 use std::fmt::Debug;
 use std::sync::Arc;
+
+use super::{SharedPlace, SharedPlaceWant};
+
+/// All that one call wants: it gets what it is held to at once, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedWants {
+    /// Of requests and tokens per minute.
+    pub rates: Vec<SharedRate>,
+    /// Of calls at once.
+    pub places: Vec<SharedPlaceWant>,
+}
+
+/// What is said to it, in the order of the wants.
+#[derive(Debug, Default)]
+pub struct SharedSaid {
+    /// Of each bucket.
+    pub rates: Vec<SharedRateAnswer>,
+    /// Whether each counter of calls at once has room.
+    pub places: Vec<bool>,
+    /// The places that were taken.
+    pub place: Option<SharedPlace>,
+}
+
+impl SharedWants {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rates.is_empty() && self.places.is_empty()
+    }
+
+    /// Whether a call that does not fit may be refused.
+    pub fn enforce(&self) -> bool {
+        let rates = self.rates.iter().any(|want| want.enforces);
+        rates || self.places.iter().any(|want| want.enforces)
+    }
+}
 
 /// What a call wants of one bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +57,17 @@ pub struct SharedRate {
     pub limit: usize,
     /// Whether a call that does not fit is refused.
     pub enforces: bool,
+    /// Whose share, where it is a quota that tenants share fairly.
+    pub share: Option<SharedShare>,
+}
+
+/// A tenant's share of a quota.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedShare {
+    /// Whose.
+    pub tenant: Arc<str>,
+    /// How large beside those of others.
+    pub weight: u64,
 }
 
 /// What a bucket says.
@@ -41,10 +88,12 @@ pub struct SharedLot {
     pub rate: u64,
     /// How much was taken.
     pub amount: u64,
-    /// What was in the bucket with it, in the bucket's units.
+    /// What was in the bucket with it, in the bucket's units; of a quota: when it is paid.
     pub end: u64,
-    /// What had left it until then.
+    /// What had left it until then; of a quota: which backlog of its tenant it is part of.
     pub gone: u64,
+    /// Whose share it was of.
+    pub share: Option<SharedShare>,
 }
 
 /// A lot whose call has ended.

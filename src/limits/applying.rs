@@ -3,12 +3,12 @@
 use std::sync::{Arc, MutexGuard};
 
 use super::counter::{Counter, State};
-use super::hold::{Hold, Part, QuotaState, Share, SharedLots, TokenLot, TokenWeights};
+use super::hold::{Hold, Part, SharedLots, TokenLot, TokenWeights};
 use super::rates::{RateOf, Rates};
 use super::refused::{Refused, What};
 use super::settings::LimitMode;
 use super::table::{Account, Limit};
-use crate::domain::Clock;
+use crate::domain::{Clock, SharedPlaces};
 
 /// What a call may use, as far as it is known before it is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Applying {
     pub(super) output_weight: u64,
     pub(super) output_max: u64,
     pub(super) clock: Arc<dyn Clock>,
+    /// Who is told of places that are taken without the store of all replicas.
+    pub(super) apart: Option<Arc<dyn SharedPlaces>>,
 }
 
 impl Applying {
@@ -75,8 +77,10 @@ impl Applying {
     ///
     /// # Errors
     /// When one that holds has no room: the one that has none for longest.
-    pub fn admit_by(self, demand: Demand, rates: Rates) -> Result<Admitted, Refused> {
+    pub fn admit_by(self, demand: Demand, mut rates: Rates) -> Result<Admitted, Refused> {
         let now_ms = self.clock.now().unix_ms();
+        // Given back on drop, where the call is refused after all.
+        let taken = rates.taken_places();
         let (rates, told) = self.sorted(demand, rates);
         // All at once, and always in the order of their ids: no two calls wait for each other.
         let mut states: Vec<_> = self.limits.iter().map(|one| one.counter.lock()).collect();
@@ -87,10 +91,15 @@ impl Applying {
             .collect();
         let of_accounts = self.accounts.iter().zip(&mut quotas);
         let of_accounts: Vec<_> = of_accounts
-            .map(|(one, state)| self.check_account(one, state, demand, now_ms))
+            .zip(self.limits.len()..)
+            .map(|((one, state), index)| {
+                self.check_account(one, state, (demand, now_ms), rates.of(index))
+            })
             .collect();
         if let Some(refused) = self.worst(&of_limits, &of_accounts) {
-            self.claim(&of_accounts, &mut quotas, now_ms);
+            if told.is_none() {
+                self.claim(&of_accounts, &mut quotas, now_ms);
+            }
             drop((states, quotas));
             if let Some(told) = told {
                 told.ended(rates.unused());
@@ -102,7 +111,8 @@ impl Applying {
         let limits = limits.enumerate();
         let limits = limits.filter(|(_, (_, refused))| refused.is_none());
         let accounts = self.accounts.iter().zip(&mut quotas).zip(&of_accounts);
-        let accounts = accounts.filter(|(_, refused)| refused.is_none());
+        let accounts = accounts.zip(self.limits.len()..);
+        let accounts = accounts.filter(|((_, refused), _)| refused.is_none());
         let parts = limits.map(|(index, ((one, state), _))| {
             let part = self.take(one, state, demand);
             Part {
@@ -111,13 +121,17 @@ impl Applying {
             }
         });
         let parts = parts.collect();
-        let shares = accounts.map(|((one, state), _)| self.take_share(one, state, demand));
+        let shares = accounts.map(|(((one, state), _), index)| {
+            self.take_share(one, state, demand, rates.lots(index))
+        });
         let shares = shares.collect();
         drop((states, quotas));
+        let place = taken.or_else(|| self.take_apart(&rates, &of_limits));
         Ok(Admitted {
             hold: Hold {
                 parts,
                 shares,
+                place,
                 clock: self.clock,
                 told,
                 was_sent: false,
@@ -190,72 +204,11 @@ impl Applying {
             has_none.then(|| refused(What::Tokens, size.rate, asked, wait))
         });
         let calls = limit.settings.concurrent_calls.and_then(|most| {
-            let is_full = state.open >= most;
+            let is_full = by.is_full(state.open, most);
             is_full.then(|| refused(What::Calls, most, 1, Some(ANOTHER_ENDS_MS)))
         });
         let all = [requests, tokens, calls].into_iter().flatten();
         all.max_by_key(Refused::severity)
-    }
-
-    fn check_account(
-        &self,
-        account: &Account,
-        state: &mut MutexGuard<'_, QuotaState>,
-        demand: Demand,
-        now_ms: i64,
-    ) -> Option<Refused> {
-        let refused = |what, most, asked, wait_ms| Refused {
-            limit: Arc::clone(&account.name),
-            counter: "".into(),
-            what,
-            is_account: true,
-            most,
-            asked,
-            wait_ms,
-            owner: account.owner.clone(),
-        };
-        let requests = account.requests.and_then(|size| {
-            state.requests.pass(now_ms, size.rate);
-            let wait = state.requests.wait_ms(&self.tenant, 1, size);
-            (wait > 0).then(|| refused(What::Requests, size.rate, 1, Some(wait)))
-        });
-        let tokens = account.tokens.and_then(|size| {
-            state.tokens.pass(now_ms, size.rate);
-            let asked = self.tokens(self.account_weights(), demand);
-            let wait = || state.tokens.wait_ms(&self.tenant, asked, size);
-            let wait = fits(asked, size.rate).then(wait);
-            let has_none = asked > 0 && wait != Some(0);
-            has_none.then(|| refused(What::Tokens, size.rate, asked, wait))
-        });
-        let all = [requests, tokens].into_iter().flatten();
-        all.max_by_key(Refused::severity)
-    }
-
-    const fn account_weights(&self) -> TokenWeights {
-        TokenWeights {
-            input: 1,
-            output: self.output_weight,
-        }
-    }
-
-    /// Has room left to a tenant that has none in use and found none.
-    fn claim(
-        &self,
-        of_accounts: &[Option<Refused>],
-        quotas: &mut [MutexGuard<'_, QuotaState>],
-        now_ms: i64,
-    ) {
-        for (refused, state) in of_accounts.iter().zip(quotas) {
-            let Some(refused) = refused else { continue };
-            let Some(wait_ms) = refused.wait_ms else {
-                continue;
-            };
-            let fair = match refused.what {
-                What::Requests => &mut state.requests,
-                What::Tokens | What::Calls => &mut state.tokens,
-            };
-            fair.claim(&self.tenant, refused.asked, wait_ms, now_ms);
-        }
     }
 
     fn take(&self, one: &Counted, state: &mut MutexGuard<'_, State>, demand: Demand) -> Part {
@@ -277,32 +230,10 @@ impl Applying {
             shared: SharedLots::default(),
         }
     }
-
-    fn take_share(
-        &self,
-        account: &Account,
-        state: &mut MutexGuard<'_, QuotaState>,
-        demand: Demand,
-    ) -> Share {
-        let weight = account.weight(&self.tenant);
-        let weights = self.account_weights();
-        let reserved = self.tokens(weights, demand);
-        let tokens = account.tokens.map(|_size| TokenLot {
-            lot: state.tokens.take(&self.tenant, reserved, weight),
-            reserved,
-            weights,
-        });
-        let requests = account.requests;
-        Share {
-            quota: Arc::clone(&account.quota),
-            request: requests.map(|_size| state.requests.take(&self.tenant, 1, weight)),
-            tokens,
-        }
-    }
 }
 
 /// Whether an amount is not above the limit itself.
-const fn fits(asked: u64, rate: u64) -> bool {
+pub(super) const fn fits(asked: u64, rate: u64) -> bool {
     asked <= rate
 }
 

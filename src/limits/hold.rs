@@ -7,7 +7,8 @@ use super::bucket::Lot;
 use super::counter::{Counter, next_id};
 use super::fair::{Fair, FairLot};
 use crate::domain::{
-    Clock, Dimension, Reading, SharedLot, SharedLotEnd, SharedRates, Usage, UsageSource,
+    Clock, Dimension, Reading, SharedLot, SharedLotEnd, SharedPlace, SharedRates, Usage,
+    UsageSource,
 };
 
 /// What one call holds. However the call ends, the places of open calls come back with this
@@ -20,6 +21,8 @@ pub struct Hold {
     pub(super) clock: Arc<dyn Clock>,
     /// Who else is told, where replicas share rates.
     pub(super) told: Option<Arc<dyn SharedRates>>,
+    /// Its places among the calls of all replicas.
+    pub(super) place: Option<SharedPlace>,
     /// Whether something may have been sent.
     pub(super) was_sent: bool,
 }
@@ -52,6 +55,21 @@ impl SharedLots {
             lot,
         })
     }
+
+    /// What became of them: of a call that was sent or not, and of its tokens.
+    fn ended(
+        self,
+        was_sent: bool,
+        (unused, more): (u64, u64),
+    ) -> impl Iterator<Item = SharedLotEnd> {
+        let request = self.request.filter(|_| !was_sent).map(|lot| SharedLotEnd {
+            lot,
+            unused: 1,
+            more: 0,
+        });
+        let tokens = self.tokens.map(|lot| SharedLotEnd { lot, unused, more });
+        request.into_iter().chain(tokens)
+    }
 }
 
 /// What is held of one quota of the account.
@@ -60,6 +78,8 @@ pub(super) struct Share {
     pub(super) quota: Arc<Quota>,
     pub(super) request: Option<FairLot>,
     pub(super) tokens: Option<TokenLot<FairLot>>,
+    /// What is held of the quota that replicas share.
+    pub(super) shared: SharedLots,
 }
 
 /// Tokens that were taken, and what they count for.
@@ -140,12 +160,13 @@ impl Hold {
         for part in self.parts.drain(..) {
             part.close(self.was_sent, reading, now_ms, &mut ended);
         }
+        for share in self.shares.drain(..) {
+            share.close(self.was_sent, reading, now_ms, &mut ended);
+        }
         if let Some(told) = self.told.take() {
             told.ended(ended);
         }
-        for share in self.shares.drain(..) {
-            share.close(self.was_sent, reading, now_ms);
-        }
+        drop(self.place.take());
     }
 }
 
@@ -167,6 +188,13 @@ impl fmt::Debug for Hold {
 }
 
 impl<L> TokenLot<L> {
+    /// What the call did not use of it, and what it used beyond it.
+    fn rest(&self, was_sent: bool, reading: Option<&Reading>) -> (u64, u64) {
+        let used = self.used(was_sent, reading);
+        let unused = self.reserved.saturating_sub(used);
+        (unused, used.saturating_sub(self.reserved))
+    }
+
     /// What the call used, in this limit's weights.
     fn used(&self, was_sent: bool, reading: Option<&Reading>) -> u64 {
         match reading {
@@ -197,38 +225,36 @@ impl Part {
         if let Some(request) = self.request.filter(|_| !was_sent) {
             state.requests.give_back(request, 1);
         }
-        let request = self.shared.request.filter(|_| !was_sent);
-        ended.extend(request.map(|lot| SharedLotEnd {
-            lot,
-            unused: 1,
-            more: 0,
-        }));
+        let mut rest = (0, 0);
         if let Some(tokens) = self.tokens {
-            let used = tokens.used(was_sent, reading);
-            let unused = tokens.reserved.saturating_sub(used);
-            let more = used.saturating_sub(tokens.reserved);
-            state.tokens.give_back(tokens.lot, unused);
-            state.tokens.take(more);
-            let lot = self.shared.tokens;
-            ended.extend(lot.map(|lot| SharedLotEnd { lot, unused, more }));
+            rest = tokens.rest(was_sent, reading);
+            state.tokens.give_back(tokens.lot, rest.0);
+            state.tokens.take(rest.1);
         }
+        ended.extend(self.shared.ended(was_sent, rest));
     }
 }
 
 impl Share {
-    fn close(self, was_sent: bool, reading: Option<&Reading>, now_ms: i64) {
+    fn close(
+        self,
+        was_sent: bool,
+        reading: Option<&Reading>,
+        now_ms: i64,
+        ended: &mut Vec<SharedLotEnd>,
+    ) {
         let mut state = self.quota.lock();
         state.requests.pass_on(now_ms);
         state.tokens.pass_on(now_ms);
         if let Some(request) = self.request.filter(|_| !was_sent) {
             state.requests.give_back(&request, 1);
         }
+        let mut rest = (0, 0);
         if let Some(tokens) = self.tokens {
-            let used = tokens.used(was_sent, reading);
-            let unused = tokens.reserved.saturating_sub(used);
-            state.tokens.give_back(&tokens.lot, unused);
-            let more = used.saturating_sub(tokens.reserved);
-            state.tokens.take_more(&tokens.lot, more);
+            rest = tokens.rest(was_sent, reading);
+            state.tokens.give_back(&tokens.lot, rest.0);
+            state.tokens.take_more(&tokens.lot, rest.1);
         }
+        ended.extend(self.shared.ended(was_sent, rest));
     }
 }

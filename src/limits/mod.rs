@@ -23,14 +23,18 @@ mod bucket;
 mod counter;
 mod fair;
 mod hold;
+mod places;
+mod quotas;
 mod rates;
 mod refused;
 mod settings;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together;
 mod weights;
 
 pub use applying::{Admitted, Applying, Demand};

@@ -1,7 +1,7 @@
 //! Rates that replicas share: what a call wants of them, and what they say.
 //!
-//! The store decides on requests and tokens per minute; calls at once and the account's quota are
-//! of each process. What is taken is taken of the buckets of this process too: they are what is
+//! The store decides on requests and tokens per minute, those of the account's quotas too, and on
+//! calls at once. What is taken is taken of the counters of this process too: they are what is
 //! known while the store is away.
 
 use std::fmt::Write as _;
@@ -11,7 +11,9 @@ use super::applying::{Applying, Counted, Demand};
 use super::bucket::Size;
 use super::hold::SharedLots;
 use super::settings::LimitMode;
-use crate::domain::{Facet, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates};
+use crate::domain::{
+    Facet, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedSaid, SharedWants,
+};
 
 /// By which rates a call is let in.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub enum Rates {
     /// Those of this process.
     Own,
     /// What the store of all replicas said to [`Applying::wants`], and who is told of the end.
-    Told(Vec<SharedRateAnswer>, Arc<dyn SharedRates>),
+    Told(SharedSaid, Arc<dyn SharedRates>),
     /// While replicas cannot see each other: the part of one of so many.
     Part(u32),
     /// Whatever it wants.
@@ -33,11 +35,13 @@ pub(super) enum Sorted {
     Told(Vec<Told>),
 }
 
-/// What the store said of one limit.
+/// What the store said of one limit, or of one quota of the account: these come after the limits.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) requests: Option<SharedRateAnswer>,
     pub(super) tokens: Option<SharedRateAnswer>,
+    /// Whether there is a place for another call.
+    pub(super) has_place: Option<bool>,
 }
 
 /// The same of one limit.
@@ -96,8 +100,15 @@ impl Told {
 }
 
 impl Applying {
-    /// What the store of all replicas is asked for; none where no limit has a rate.
-    pub fn wants(&self, demand: Demand) -> Vec<SharedRate> {
+    /// What the store of all replicas is asked for; nothing where no limit on callers applies.
+    pub fn wants(&self, demand: Demand) -> SharedWants {
+        SharedWants {
+            rates: self.wanted_rates(demand),
+            places: self.wanted_places(),
+        }
+    }
+
+    fn wanted_rates(&self, demand: Demand) -> Vec<SharedRate> {
         let limits = self.limits.iter().enumerate();
         let wants = limits.flat_map(|(index, one)| {
             let requests = one.limit.requests.map(|size| (size, 1, "requests"));
@@ -106,15 +117,17 @@ impl Applying {
             let tokens = tokens.map(|size| (size, asked, "tokens"));
             let both = requests.into_iter().chain(tokens);
             both.map(move |(size, amount, what)| SharedRate {
-                bucket: bucket(one, what),
+                bucket: shared_name(one, what),
                 rate: size.rate,
                 burst: size.burst,
                 amount,
                 limit: index,
                 enforces: one.limit.settings.mode == LimitMode::Enforce,
+                share: None,
             })
         });
-        wants.collect()
+        let of_accounts = self.quota_wants(demand, self.limits.len());
+        wants.chain(of_accounts).collect()
     }
 
     /// Answers by limit, and who is told of the end.
@@ -123,22 +136,34 @@ impl Applying {
         demand: Demand,
         rates: Rates,
     ) -> (Sorted, Option<Arc<dyn SharedRates>>) {
-        let (answers, told) = match rates {
+        let (said, told) = match rates {
             Rates::Own => return (Sorted::Part(1), None),
             Rates::Part(replicas) => return (Sorted::Part(replicas), None),
             Rates::Any => return (Sorted::Any, None),
-            Rates::Told(answers, told) => (answers, told),
+            Rates::Told(said, told) => (said, told),
         };
-        let mut answers = answers.into_iter();
-        let by_limit = self.limits.iter().map(|one| Told {
-            requests: one.limit.requests.and_then(|_size| answers.next()),
-            tokens: one
-                .limit
-                .tokens
-                .filter(|_| self.asked(one, demand) > 0)
+        let mut answers = said.rates.into_iter();
+        let mut places = said.places.into_iter();
+        let mut rates = |requests: Option<Size>, tokens: Option<Size>, asked: u64| Told {
+            requests: requests.and_then(|_size| answers.next()),
+            tokens: tokens
+                .filter(|_size| asked > 0)
                 .and_then(|_size| answers.next()),
+            has_place: None,
+        };
+        let of_limits = self.limits.iter().map(|one| Told {
+            has_place: one.places().and_then(|_most| places.next()),
+            ..rates(
+                one.limit.requests,
+                one.limit.tokens,
+                self.asked(one, demand),
+            )
         });
-        (Sorted::Told(by_limit.collect()), Some(told))
+        let mut told_each: Vec<_> = of_limits.collect();
+        let asked = self.tokens(self.account_weights(), demand);
+        let of_accounts = self.accounts.iter();
+        told_each.extend(of_accounts.map(|one| rates(one.requests, one.tokens, asked)));
+        (Sorted::Told(told_each), Some(told))
     }
 
     fn asked(&self, one: &Counted, demand: Demand) -> u64 {
@@ -146,9 +171,9 @@ impl Applying {
     }
 }
 
-/// All that decides what a bucket counts is part of its name, but how large it is: a limit that is
+/// All that decides what a counter counts is part of its name, but how large it is: a limit that is
 /// changed goes on.
-fn bucket(one: &Counted, what: &str) -> Arc<str> {
+pub(super) fn shared_name(one: &Counted, what: &str) -> Arc<str> {
     let mut name = format!("{}|", one.limit.name);
     let scope = &one.limit.settings.scope;
     for facet in Facet::EVERY {

@@ -11,22 +11,22 @@ use crate::domain::{
 
 /// How a tenant calls.
 #[derive(Clone, Copy)]
-struct Habit {
-    tenant: &'static str,
+pub(crate) struct Habit {
+    pub(crate) tenant: &'static str,
     /// Calls begin at this rate, as long as nothing is refused.
-    calls_per_minute: i64,
-    from_ms: i64,
+    pub(crate) calls_per_minute: i64,
+    pub(crate) from_ms: i64,
     /// What a call reserves, and what it turns out to use.
-    reserves: u64,
-    uses: u64,
+    pub(crate) reserves: u64,
+    pub(crate) uses: u64,
     /// How long it takes.
-    takes_ms: i64,
+    pub(crate) takes_ms: i64,
     /// Ignores hints, and comes back after this; 0: honours them.
-    impatient_ms: i64,
+    pub(crate) impatient_ms: i64,
 }
 
 /// Asks for as much as the whole quota of 60,000, in calls of 600.
-const GREEDY: Habit = Habit {
+pub(crate) const GREEDY: Habit = Habit {
     tenant: "a",
     calls_per_minute: 100,
     from_ms: 0,
@@ -45,7 +45,7 @@ struct Pending {
 }
 
 /// What was let in: when, whose, how much in the end, how long after it was first tried.
-struct LetIn {
+pub(crate) struct LetIn {
     at_ms: i64,
     tenant: &'static str,
     used: u64,
@@ -53,8 +53,18 @@ struct LetIn {
 }
 
 fn run(habits: &[Habit], weights: &[(&str, u64)], until_ms: i64) -> Vec<LetIn> {
+    let clock = Arc::new(ManualClock::default());
+    let limits = Limits::new(&quota(weights), Arc::<ManualClock>::clone(&clock) as _);
+    run_by(habits, until_ms, &clock, &mut |habit| {
+        let (applying, demand) = applying(&limits, habit);
+        applying.admit(demand)
+    })
+}
+
+/// A quota of [`QUOTA`] tokens a minute.
+pub(crate) fn quota(weights: &[(&str, u64)]) -> Settings {
     let weights = weights.iter();
-    let settings = Settings {
+    Settings {
         accounts: vec![AccountSettings {
             model: Some(Glob::new("anthropic.*").unwrap()),
             tokens_per_minute: Some(QUOTA),
@@ -64,9 +74,16 @@ fn run(habits: &[Habit], weights: &[(&str, u64)], until_ms: i64) -> Vec<LetIn> {
             ..AccountSettings::named("opus")
         }],
         ..Settings::default()
-    };
-    let clock = Arc::new(ManualClock::default());
-    let limits = Limits::new(&settings, Arc::<ManualClock>::clone(&clock) as _);
+    }
+}
+
+/// What is let in until then.
+pub(crate) fn run_by(
+    habits: &[Habit],
+    until_ms: i64,
+    clock: &ManualClock,
+    admit: &mut dyn FnMut(&Habit) -> Result<Admitted, Refused>,
+) -> Vec<LetIn> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut next: Vec<i64> = habits.iter().map(|habit| habit.from_ms).collect();
     let mut pending: Vec<Pending> = Vec::new();
@@ -96,8 +113,9 @@ fn run(habits: &[Habit], weights: &[(&str, u64)], until_ms: i64) -> Vec<LetIn> {
                 hold.settle(&reading(habit.uses));
                 continue;
             }
-            match admit(&limits, habit) {
-                Ok(hold) => {
+            match admit(habit) {
+                Ok(Admitted { mut hold, .. }) => {
+                    hold.sent();
                     let_in.push(LetIn {
                         at_ms: now,
                         tenant: habit.tenant,
@@ -130,7 +148,8 @@ fn run(habits: &[Habit], weights: &[(&str, u64)], until_ms: i64) -> Vec<LetIn> {
     let_in
 }
 
-fn admit(limits: &Limits, habit: &Habit) -> Result<Hold, Refused> {
+/// What applies to a call of a habit, and what it asks for.
+pub(crate) fn applying(limits: &Limits, habit: &Habit) -> (Applying, Demand) {
     let tenant = TenantId::new(habit.tenant).unwrap();
     let subject = Subject {
         tenant: &tenant,
@@ -147,18 +166,16 @@ fn admit(limits: &Limits, habit: &Habit) -> Result<Hold, Refused> {
         capacity: Capacity::OnDemand,
     };
     let applying = limits.applying(&subject, &Region::new("us-east-1").unwrap(), Some(&model));
-    let mut hold = applying
-        .admit(Demand {
-            input: 0,
-            output: Some(habit.reserves),
-            has_tokens: true,
-        })?
-        .hold;
-    hold.sent();
-    Ok(hold)
+    let demand = Demand {
+        input: 0,
+        output: Some(habit.reserves),
+        has_tokens: true,
+    };
+    (applying, demand)
 }
 
-fn reading(output: u64) -> Reading {
+/// What a call turned out to use.
+pub(crate) fn reading(output: u64) -> Reading {
     Reading::reported(
         Usage::from_iter([(Dimension::OutputTokens, output)]),
         "body",
@@ -166,7 +183,7 @@ fn reading(output: u64) -> Reading {
 }
 
 /// The parts of the quota that each tenant used between two instants, in percent.
-fn shares(let_in: &[LetIn], from_ms: i64, until_ms: i64) -> BTreeMap<&'static str, u64> {
+pub(crate) fn shares(let_in: &[LetIn], from_ms: i64, until_ms: i64) -> BTreeMap<&'static str, u64> {
     let minutes = u64::try_from((until_ms - from_ms) / 60_000).unwrap();
     let mut shares = BTreeMap::new();
     for one in let_in
@@ -181,14 +198,15 @@ fn shares(let_in: &[LetIn], from_ms: i64, until_ms: i64) -> BTreeMap<&'static st
     shares
 }
 
-fn longest_wait(let_in: &[LetIn], tenant: &str, from_ms: i64, until_ms: i64) -> i64 {
+/// How long the calls of a tenant were tried at most, between two instants.
+pub(crate) fn longest_wait(let_in: &[LetIn], tenant: &str, from_ms: i64, until_ms: i64) -> i64 {
     let own = let_in.iter().filter(|one| one.tenant == tenant);
     let own = own.filter(|one| (from_ms..until_ms).contains(&one.at_ms));
     own.map(|one| one.waited_ms).max().unwrap()
 }
 
 /// In no minute more than the quota and its burst of a minute.
-fn check_bound(let_in: &[LetIn]) {
+pub(crate) fn check_bound(let_in: &[LetIn]) {
     for one in let_in {
         let minute = let_in
             .iter()
@@ -200,7 +218,7 @@ fn check_bound(let_in: &[LetIn]) {
 
 const QUOTA: u64 = 60_000;
 const CALLERS: usize = 20;
-const MINUTE: i64 = 60_000;
+pub(crate) const MINUTE: i64 = 60_000;
 
 #[test]
 fn two_equal_tenants_get_half_each_under_twofold_overload() {
@@ -343,10 +361,17 @@ fn a_clock_that_steps_back_stops_nobody() {
         tenant: "b",
         ..GREEDY
     };
-    drop(admit(&limits, &GREEDY).unwrap());
-    assert_eq!(admit(&limits, &other).unwrap_err().wait_ms, Some(60_000));
+    let admit = |habit| {
+        let (applying, demand) = applying(&limits, habit);
+        applying.admit(demand).map(|mut admitted| {
+            admitted.hold.sent();
+            drop(admitted.hold);
+        })
+    };
+    admit(&GREEDY).unwrap();
+    assert_eq!(admit(&other).unwrap_err().wait_ms, Some(60_000));
     clock.set(Timestamp::from_unix_ms(0));
-    assert!(admit(&limits, &other).is_err());
+    assert!(admit(&other).is_err());
     clock.set(Timestamp::from_unix_ms(MINUTE));
-    assert!(admit(&limits, &other).is_ok());
+    assert!(admit(&other).is_ok());
 }

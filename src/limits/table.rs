@@ -115,6 +115,7 @@ impl Limits {
             output_weight: tables.weights.output_weight(model),
             output_max: tables.weights.output_max(model),
             clock: Arc::clone(&self.clock),
+            apart: None,
         }
     }
 

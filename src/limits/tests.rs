@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{
     Capacity, Dimension, Facet, Geography, Glob, ManualClock, ModelRef, Reading, Region, Scope,
-    SharedLot, SharedLotEnd, SharedRateAnswer, SharedRates, Subject, TenantId, Timestamp, Usage,
-    UsageReason,
+    SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedSaid, Subject,
+    TenantId, Timestamp, Usage, UsageReason,
 };
 
 struct Bench {
@@ -394,9 +394,10 @@ impl Recorder {
 }
 
 /// The store has room for everything.
-fn taken(applying: &Applying, demand: Demand) -> Vec<SharedRateAnswer> {
-    let wants = applying.wants(demand).into_iter();
-    wants
+fn taken(applying: &Applying, demand: Demand) -> SharedSaid {
+    let wants = applying.wants(demand);
+    let rates = wants.rates.into_iter();
+    let rates = rates
         .map(|want| SharedRateAnswer {
             wait_ms: Some(0),
             lot: Some(SharedLot {
@@ -405,9 +406,15 @@ fn taken(applying: &Applying, demand: Demand) -> Vec<SharedRateAnswer> {
                 amount: want.amount,
                 end: 0,
                 gone: 0,
+                share: want.share,
             }),
         })
-        .collect()
+        .collect();
+    SharedSaid {
+        rates,
+        places: vec![true; wants.places.len()],
+        place: None,
+    }
 }
 
 #[test]
@@ -423,15 +430,20 @@ fn where_replicas_share_rates_the_store_decides_and_is_told_of_the_end() {
     let demand = tokens(100, 20);
     let applying = bench.applying("a");
     let wants = applying.wants(demand);
-    let asked: Vec<_> = wants.iter().map(|want| (want.rate, want.amount)).collect();
-    assert_eq!(asked, [(1, 1), (1_000, 200)]);
+    let asked = wants.rates.iter().map(|want| (want.rate, want.amount));
+    assert_eq!(asked.collect::<Vec<_>>(), [(1, 1), (1_000, 200)]);
+    let asked = wants.places.iter();
+    let asked = asked.map(|want| (&*want.counter, want.most, want.enforces));
+    let place = ("each|tenant=* |tenant=a|calls", 1, true);
+    assert_eq!(asked.collect::<Vec<_>>(), [place]);
     let answers = taken(&applying, demand);
     let mut hold = applying.admit_by(demand, told(answers)).unwrap().hold;
     hold.sent();
     let row = |what: &str, unused| (format!("each|tenant=* |tenant=a|{what}"), unused, 0);
-    // This process has no place for a second one: what the store gave comes back.
+    // Should it say that there is no place, and give of rates all the same: that comes back.
     let applying = bench.applying("a");
-    let answers = taken(&applying, demand);
+    let mut answers = taken(&applying, demand);
+    answers.places.fill(false);
     let refused = applying.admit_by(demand, told(answers)).unwrap_err();
     assert_eq!(refused.what, What::Calls);
     assert_eq!(recorder.told(), [row("requests", 1), row("tokens", 200)]);
@@ -440,10 +452,11 @@ fn where_replicas_share_rates_the_store_decides_and_is_told_of_the_end() {
     assert_eq!(recorder.told(), [row("tokens", 200 - 85)]);
     // The bucket of this process is used up, but the store decides.
     let applying = bench.applying("a");
-    let mut answers = taken(&applying, demand);
-    drop(applying.admit_by(demand, told(answers.clone())).unwrap());
+    let answers = taken(&applying, demand);
+    drop(applying.admit_by(demand, told(answers)).unwrap());
     assert_eq!(recorder.told(), [row("requests", 1), row("tokens", 200)]);
-    answers.fill(SharedRateAnswer {
+    let mut answers = taken(&bench.applying("a"), demand);
+    answers.rates.fill(SharedRateAnswer {
         wait_ms: Some(7_000),
         lot: None,
     });
@@ -469,4 +482,83 @@ fn while_replicas_cannot_see_each_other_each_has_its_part_of_a_rate() {
     };
     let passed = std::iter::repeat_with(admit).take_while(Result::is_ok);
     assert_eq!(passed.count(), 3);
+}
+
+fn account(requests: Option<u64>, tokens: Option<u64>) -> Settings {
+    Settings {
+        accounts: vec![AccountSettings {
+            model: Some(Glob::new("*claude*").unwrap()),
+            requests_per_minute: requests,
+            tokens_per_minute: tokens,
+            weights: [(TenantId::new("a").unwrap(), 3)].into(),
+            ..AccountSettings::named("opus")
+        }],
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn where_replicas_share_a_quota_the_store_decides_and_is_told_of_the_end() {
+    let bench = Bench::new(&account(Some(1), Some(1_000)));
+    let recorder = Arc::new(Recorder::default());
+    let told = |answers| Rates::Told(answers, Arc::<Recorder>::clone(&recorder) as _);
+    let demand = tokens(100, 20);
+    let applying = bench.applying("a");
+    let wants = applying.wants(demand);
+    let share = |want: &SharedRate| want.share.clone().map(|one| (one.tenant, one.weight));
+    let asked: Vec<_> = wants
+        .rates
+        .iter()
+        .map(|want| (want.rate, want.amount, share(want)))
+        .collect();
+    let of_a = Some(("a".into(), 3));
+    assert_eq!(asked, [(1, 1, of_a.clone()), (1_000, 200, of_a)]);
+    let row = |what: &str, unused, more| (format!("opus|model=*claude* |{what}"), unused, more);
+    let admit = |answers| {
+        let admitted = bench.applying("a").admit_by(demand, told(answers));
+        admitted.map(|admitted| admitted.hold)
+    };
+    // Never sent.
+    drop(admit(taken(&applying, demand)).unwrap());
+    assert_eq!(
+        recorder.told(),
+        [row("requests", 1, 0), row("tokens", 200, 0)]
+    );
+    // This process alone has room for one: the store decides.
+    for (used_now, unused, more) in [(used(60, 5, 0), 115, 0), (used(300, 0, 0), 0, 100)] {
+        let mut hold = admit(taken(&applying, demand)).unwrap();
+        hold.sent();
+        hold.settle(&used_now);
+        assert_eq!(recorder.told(), [row("tokens", unused, more)]);
+    }
+    let mut full = taken(&applying, demand);
+    full.rates[1] = SharedRateAnswer {
+        wait_ms: Some(7_000),
+        lot: None,
+    };
+    full.rates[0].lot = None;
+    let refused = admit(full).unwrap_err();
+    assert!(refused.is_account);
+    assert_eq!(refused.what, What::Tokens);
+    assert_eq!((refused.wait_ms, refused.asked), (Some(7_000), 200));
+    assert!(recorder.told().is_empty());
+}
+
+#[test]
+fn while_replicas_cannot_see_each_other_each_has_its_part_of_a_quota() {
+    let bench = Bench::new(&account(Some(10), None));
+    let admit = |rates| {
+        let admitted = bench.applying("a").admit_by(Demand::default(), rates);
+        admitted.map(|mut admitted| {
+            admitted.hold.sent();
+            drop(admitted.hold);
+        })
+    };
+    // The tenant is alone: its backlog and what stays free are halves of the third.
+    let passed = std::iter::repeat_with(|| admit(Rates::Part(3))).take_while(Result::is_ok);
+    assert_eq!(passed.count(), 2);
+    bench.at(60_000);
+    let passed = std::iter::repeat_with(|| admit(Rates::Own)).take_while(Result::is_ok);
+    assert_eq!(passed.count(), 5);
+    assert!(admit(Rates::Any).is_ok());
 }

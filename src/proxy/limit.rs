@@ -1,5 +1,6 @@
 //! Whether the limits have room for a call, and what is said to one that finds none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::holds::Asking;
@@ -44,7 +45,9 @@ pub(super) async fn take(
         // In a box: calls of a process without a store do not carry it.
         Some(store) => {
             let rates = Box::pin(shared_rates(store, &applying.wants(demand))).await;
-            applying.admit_by(demand, rates.map_err(|refusal| refusal.of(&call.tenant))?)
+            let rates = rates.map_err(|refusal| refusal.of(&call.tenant))?;
+            let applying = applying.telling(Arc::new(store.clone()));
+            applying.admit_by(demand, rates)
         }
     };
     match admitted {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::refusal::{Refusal, RefusalKind};
 use super::reserve::NotReserved;
 use crate::budgets::{Bid, Budgets, Reservation, Room};
-use crate::domain::{CallId, Clock, SharedHolds, SharedRate};
+use crate::domain::{CallId, Clock, SharedHolds, SharedWants};
 use crate::limits::Rates;
 use crate::replicas::{Answer, Outage, Store, StoreDown};
 
@@ -54,17 +54,17 @@ fn room(store: &Store, outage: Outage, blocks: bool) -> Result<Room, NotReserved
     }
 }
 
-/// By which rates a call is let in: those of all replicas, or what the settings say while they
-/// cannot see each other.
-pub(super) async fn shared_rates(store: &Store, wants: &[SharedRate]) -> Result<Rates, Refusal> {
+/// By which rates and places a call is let in: those of all replicas, or what the settings say while
+/// they cannot see each other.
+pub(super) async fn shared_rates(store: &Store, wants: &SharedWants) -> Result<Rates, Refusal> {
     if wants.is_empty() {
         return Ok(Rates::Own);
     }
     match (store.take(wants).await, store.when_down()) {
-        (Ok(answers), _) => Ok(Rates::Told(answers, Arc::new(store.clone()))),
+        (Ok(said), _) => Ok(Rates::Told(said, Arc::new(store.clone()))),
         (Err(_outage), StoreDown::LocalShare) => Ok(Rates::Part(store.replicas())),
         (Err(_outage), StoreDown::Allow) => Ok(Rates::Any),
-        (Err(_outage), StoreDown::Refuse) if wants.iter().any(|want| want.enforces) => {
+        (Err(_outage), StoreDown::Refuse) if wants.enforce() => {
             let detail = "the store of shared limits does not answer";
             Err(Refusal::new(RefusalKind::BudgetStoreUnavailable, detail))
         }

@@ -42,6 +42,7 @@ impl Keeper {
         loop {
             let was_up = !complained;
             let Err(error) = self.session(&mut complained).await;
+            self.store.inner.places().end();
             if matches!(error, StoreError::RolledBack) {
                 self.over = self.epoch.clone();
             }
@@ -73,6 +74,7 @@ impl Keeper {
         }
         self.owes = false;
         inner.forget_note();
+        inner.tell_all_places(&link).await?;
         inner.up(&link);
         *complained = false;
         let mut beat = interval(BEAT);
@@ -90,6 +92,7 @@ impl Keeper {
             sum_up(inner, &link, &mut is_summing).await?;
             flush(inner, &link).await?;
             end_lots(inner, &link).await?;
+            inner.tell_places(&link).await?;
         }
     }
 
@@ -137,7 +140,7 @@ impl Keeper {
             tracing::warn!(
                 event = "budget_lease_expired",
                 replica,
-                "a replica was not heard of: what it held counts as spent"
+                "a replica was not heard of: what it held counts as spent, its places are free"
             );
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::connect::{Opened, open};
 use super::error::StoreError;
 use super::names::{EpochNames, Names};
 use super::ops::{Numbered, arguments};
+use super::rate_words::{ENDED, RATES, SHARE_ENDED};
 use super::settings::Settings;
 use crate::domain::{SharedBook, SharedPosition, SharedWant, Usd};
 
@@ -41,6 +42,8 @@ pub(super) struct Scripts {
     look: String,
     pub(super) rates: String,
     pub(super) ended: String,
+    pub(super) share_ended: String,
+    pub(super) told: String,
 }
 
 /// A connection that has joined.
@@ -102,12 +105,14 @@ impl Door {
         let scripts = Scripts {
             reserve: load(&mut connection, RESERVE).await?,
             apply: load(&mut connection, APPLY).await?,
-            beat: load(&mut connection, BEAT).await?,
+            beat: load(&mut connection, &format!("{PLACES}{BEAT}")).await?,
             sum: load(&mut connection, SUM).await?,
             sums: load(&mut connection, SUMS).await?,
             look: load(&mut connection, LOOK).await?,
-            rates: load(&mut connection, &format!("{BUCKETS}{RATES}")).await?,
-            ended: load(&mut connection, &format!("{BUCKETS}{ENDED}")).await?,
+            rates: load(&mut connection, RATES).await?,
+            ended: load(&mut connection, ENDED).await?,
+            share_ended: load(&mut connection, SHARE_ENDED).await?,
+            told: load(&mut connection, &format!("{PLACES}{TOLD}")).await?,
         };
         let joined = Joined {
             connection,
@@ -200,19 +205,11 @@ impl Link {
         }
         let mut connection = self.joined.connection.clone();
         let all = pipeline.query_async::<Vec<Value>>(&mut connection);
-        for answer in within(ANSWER_MAX, all).await? {
-            match text(answer)?.as_str() {
-                "done" | "again" => {}
-                "changed" => return Err(StoreError::Changed),
-                "gap" => return Err(StoreError::RolledBack),
-                other => return Err(StoreError::Unexpected(other.to_owned())),
-            }
-        }
-        Ok(())
+        done(within(ANSWER_MAX, all).await?)
     }
 
     /// Says that this replica lives. Answers with the number that was applied last, and a replica
-    /// whose lease ran out and whose holds were counted as spent.
+    /// whose lease ran out: whose holds were counted as spent, and whose places came back.
     pub(super) async fn beat(&self, is_behind: bool) -> Result<(u64, Option<String>), StoreError> {
         let keys = [
             self.names.epoch(),
@@ -226,7 +223,8 @@ impl Link {
         command
             .arg(self.keys.holds_of_any())
             .arg(self.keys.expired_of_any())
-            .arg(u8::from(is_behind));
+            .arg(u8::from(is_behind))
+            .arg(self.keys.places_of_any());
         let [applied, dead] = items::<2>(self.joined.ask(&command).await?)?;
         let applied = number(&applied)?;
         let applied = u64::try_from(applied).map_err(|_below_zero| StoreError::Changed)?;
@@ -301,8 +299,8 @@ impl Link {
         &self.joined.scripts
     }
 
-    pub(super) fn bucket(&self, bucket: &str) -> String {
-        self.names.bucket(bucket)
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
     }
 
     pub(super) async fn ask_long(&self, command: &Cmd) -> Result<Value, redis::RedisError> {
@@ -314,6 +312,31 @@ impl Link {
         let mut connection = self.joined.connection.clone();
         let all = pipeline.query_async::<Vec<Value>>(&mut connection);
         within(ANSWER_MAX, all).await.map(drop)
+    }
+
+    /// Tells what no call waits for, and looks whether it was taken in.
+    pub(super) async fn confirm_all(&self, pipeline: &Pipeline) -> Result<(), StoreError> {
+        let mut connection = self.joined.connection.clone();
+        let all = pipeline.query_async::<Vec<Value>>(&mut connection);
+        done(within(ANSWER_MAX, all).await?)
+    }
+
+    /// The keys of whoever takes places: epoch, replica, leases, its calls.
+    pub(super) fn place_keys(&self) -> [String; 4] {
+        let keys = &self.keys;
+        let epoch = self.names.epoch();
+        [epoch, keys.replica(), keys.leases(), keys.places()]
+    }
+
+    /// A counter of calls at once.
+    pub(super) fn place_key(&self, counter: &str) -> String {
+        self.keys.place(counter)
+    }
+
+    /// Says who speaks of places: epoch, generation, replica.
+    pub(super) fn say_who(&self, command: &mut Cmd) {
+        command.arg(&*self.epoch).arg(self.generation);
+        command.arg(&self.names.replica);
     }
 
     pub(super) const fn epoch(&self) -> &Arc<str> {
@@ -380,6 +403,19 @@ fn reply(answer: Value) -> Result<Reply, StoreError> {
     }
 }
 
+/// Whether the store took in what it was told.
+fn done(answers: Vec<Value>) -> Result<(), StoreError> {
+    for answer in answers {
+        match text(answer)?.as_str() {
+            "done" | "again" => {}
+            "changed" => return Err(StoreError::Changed),
+            "gap" => return Err(StoreError::RolledBack),
+            other => return Err(StoreError::Unexpected(other.to_owned())),
+        }
+    }
+    Ok(())
+}
+
 /// Triples of spent (whole microdollars, femtodollars) and held.
 fn positions(values: &[Value]) -> Result<Vec<SharedPosition>, StoreError> {
     let numbers = values.iter().map(number).collect::<Result<Vec<_>, _>>()?;
@@ -405,7 +441,7 @@ fn items<const N: usize>(value: Value) -> Result<[Value; N], StoreError> {
     list(value)?.try_into().map_err(unexpected)
 }
 
-fn text(value: Value) -> Result<String, StoreError> {
+pub(super) fn text(value: Value) -> Result<String, StoreError> {
     redis::from_redis_value(value).map_err(|error| StoreError::Unexpected(error.to_string()))
 }
 
@@ -431,7 +467,7 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-const COMMON: &str = include_str!("scripts/common.lua");
+pub(super) const COMMON: &str = include_str!("scripts/common.lua");
 const JOIN: &str = include_str!("scripts/join.lua");
 const ENTER: &str = include_str!("scripts/enter.lua");
 const RESERVE: &str = include_str!("scripts/reserve.lua");
@@ -439,9 +475,8 @@ const APPLY: &str = include_str!("scripts/apply.lua");
 const BEAT: &str = include_str!("scripts/beat.lua");
 const SUMS: &str = include_str!("scripts/sums.lua");
 const SUM: &str = include_str!("scripts/sum.lua");
-const BUCKETS: &str = include_str!("scripts/buckets.lua");
-const RATES: &str = include_str!("scripts/rates.lua");
-const ENDED: &str = include_str!("scripts/ended.lua");
+const PLACES: &str = include_str!("scripts/places.lua");
+const TOLD: &str = include_str!("scripts/told.lua");
 const LOOK: &str = include_str!("scripts/look.lua");
 
 /// Four billion dollars: two of them and a sum stay below 2^53 microdollars.

@@ -1,4 +1,4 @@
-//! Replicas share budgets and rates through Redis or Valkey: one atomic script for each decision.
+//! Replicas share budgets and limits through Redis or Valkey: one atomic script for each decision.
 //!
 //! The store holds, for every counter, what was spent and what is held. What this replica knows and
 //! the store may not (calls in flight, costs that were not confirmed) stays here until it is told.
@@ -15,11 +15,14 @@ mod keeper;
 mod link;
 mod names;
 mod ops;
+mod places;
+mod rate_words;
 mod rates;
 mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use connect::is_url;
 pub use error::StoreError;

@@ -29,6 +29,11 @@ impl Names {
         format!("{}l:{bucket}", self.prefix)
     }
 
+    /// What tenants have taken of a quota, and until when each has a backlog.
+    pub(super) fn quota(&self, quota: &str) -> [String; 2] {
+        ["q", "f"].map(|kind| format!("{}{kind}:{quota}", self.prefix))
+    }
+
     pub(super) fn within(&self, epoch: &str) -> EpochNames {
         EpochNames {
             prefix: format!("{}{epoch}:", self.prefix),
@@ -61,6 +66,20 @@ impl EpochNames {
 
     pub(super) fn expired_of_any(&self) -> String {
         format!("{}x:", self.prefix)
+    }
+
+    /// The calls of a replica that have places among the calls at once.
+    pub(super) fn places_of_any(&self) -> String {
+        format!("{}q:", self.prefix)
+    }
+
+    pub(super) fn places(&self) -> String {
+        self.places_of_any() + &self.replica
+    }
+
+    /// A counter of calls at once.
+    pub(super) fn place(&self, counter: &str) -> String {
+        format!("{}p:{counter}", self.prefix)
     }
 
     pub(super) fn holds(&self) -> String {

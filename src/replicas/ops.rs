@@ -143,11 +143,6 @@ impl Ops {
         Some((std::mem::replace(books, rest), *last))
     }
 
-    /// Whether all is confirmed.
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// How many are not confirmed.
     pub(super) fn len(&self) -> usize {
         self.queue.len()

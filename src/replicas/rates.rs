@@ -1,42 +1,79 @@
-//! Rates that replicas share: one script for each decision, and the ends of calls told beside it.
+//! Rates that replicas share, and quotas that tenants share: one script for each decision, over calls
+//! at once too, and the ends of calls told beside it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::Pipeline;
+use redis::{Pipeline, Value};
 
 use super::error::StoreError;
-use super::link::{Link, evalsha, list, number, within};
-use super::store::{Outage, Store, wait};
-use crate::domain::{SharedLot, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates};
+use super::link::{Link, evalsha, list, number, text, within};
+use super::places::Asked;
+use super::rate_words;
+use super::store::{Outage, Store, WAIT_MAX, wait};
+use crate::domain::{SharedLotEnd, SharedRates, SharedSaid, SharedWants};
 
 impl Store {
-    /// Takes what a call wants of every bucket, or nothing where one that enforces has no room:
-    /// one round trip. The answers come in the order of the wants.
+    /// Takes what a call wants of every bucket, quota and counter of calls at once, or nothing where
+    /// one that enforces has no room: one round trip. The answers come in the order of the wants.
     ///
     /// # Errors
-    /// When it does not answer in time. What it may have taken is paid by time.
-    pub async fn take(&self, wants: &[SharedRate]) -> Result<Vec<SharedRateAnswer>, Outage> {
+    /// When it does not answer in time. What it may have taken of rates is paid by time, and places
+    /// come back.
+    pub async fn take(&self, wants: &SharedWants) -> Result<SharedSaid, Outage> {
         let inner = &*self.inner;
         let begun = Instant::now();
         let mut changed = inner.changed.subscribe();
-        let link = loop {
+        while begun.elapsed() < WAIT_MAX {
             changed.mark_unchanged();
-            match inner.link() {
-                Some(link) => break Some(link),
-                None if inner.is_reentering() && wait(&mut changed, begun).await => {}
-                None => break None,
+            let Some(link) = inner.link() else {
+                if inner.is_reentering() && wait(&mut changed, begun).await {
+                    continue;
+                }
+                break;
+            };
+            // A client that leaves meanwhile must not leave places behind.
+            let asked = Asked::new(self, &wants.places);
+            match link.take(wants, asked.id, inner.settings.timeout).await {
+                Ok(Said::Taken(said)) => {
+                    return Ok(SharedSaid {
+                        place: asked.taken(),
+                        ..said
+                    });
+                }
+                Ok(Said::Full(said)) => {
+                    asked.refused();
+                    return Ok(said);
+                }
+                Ok(Said::Closed(left)) => {
+                    asked.refused();
+                    tokio::time::sleep(left).await;
+                }
+                Ok(Said::Changed) => {
+                    asked.refused();
+                    inner.lost(&link, &StoreError::Changed);
+                    let _in_time = wait(&mut changed, begun).await;
+                }
+                Err(error) => {
+                    inner.lost(&link, &error);
+                    break;
+                }
             }
-        };
-        let Some(link) = link else {
-            return Err(inner.outage());
-        };
-        let taken = link.take(wants, inner.settings.timeout).await;
-        taken.map_err(|error| {
-            inner.lost(&link, &error);
-            inner.outage()
-        })
+        }
+        Err(inner.outage())
     }
+}
+
+/// What the store says to a call.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// It has places.
+    Taken(SharedSaid),
+    /// It has none, whatever it has of rates.
+    Full(SharedSaid),
+    /// The store was empty, and waits for its replicas to come back.
+    Closed(Duration),
+    /// This link is of an epoch or of a connection that is over.
+    Changed,
 }
 
 impl SharedRates for Store {
@@ -52,61 +89,69 @@ impl SharedRates for Store {
 impl Link {
     async fn take(
         &self,
-        wants: &[SharedRate],
+        wants: &SharedWants,
+        call: Option<u64>,
         patience: Duration,
-    ) -> Result<Vec<SharedRateAnswer>, StoreError> {
-        let keys: Vec<_> = wants.iter().map(|want| self.bucket(&want.bucket)).collect();
+    ) -> Result<Said, StoreError> {
+        let rates = &wants.rates;
+        let mut keys = self.wanted_keys(&wants.places);
+        keys.extend(rate_words::keys(self.names(), rates));
         let mut command = evalsha(&self.scripts().rates, &keys);
-        for want in wants {
-            command
-                .arg(capped(want.rate).max(1))
-                .arg(capped(want.burst));
-            command.arg(capped(want.amount)).arg(want.limit);
-            command.arg(u8::from(want.enforces));
-        }
-        let answers = list(within(patience, self.ask_long(&command)).await?)?;
-        let numbers = answers.iter().map(number).collect::<Result<Vec<_>, _>>()?;
-        let answers = wants.iter().zip(numbers.chunks_exact(4));
-        let answers: Vec<_> = answers.map(|(want, said)| answer(want, said)).collect();
-        if answers.len() != wants.len() {
-            return Err(StoreError::Unexpected("too few answers".to_owned()));
-        }
-        Ok(answers)
+        self.want_places(&mut command, call, &wants.places);
+        rate_words::say(&mut command, rates);
+        said(wants, within(patience, self.ask_long(&command)).await?)
     }
 
     /// Tells what became of lots.
     pub(super) async fn ended(&self, ended: &[SharedLotEnd]) -> Result<(), StoreError> {
         let mut pipeline = Pipeline::with_capacity(ended.len());
+        let scripts = self.scripts();
         for one in ended {
-            let SharedLotEnd { lot, unused, more } = one;
-            let mut command = evalsha(&self.scripts().ended, &[self.bucket(&lot.bucket)]);
-            command.arg(capped(lot.rate).max(1)).arg(capped(lot.amount));
-            command.arg(lot.end).arg(lot.gone);
-            command.arg(capped(*unused)).arg(capped(*more));
-            pipeline.add_command(command);
+            let script = match one.lot.share {
+                None => &scripts.ended,
+                Some(_) => &scripts.share_ended,
+            };
+            pipeline.add_command(rate_words::end(script, self.names(), one));
         }
         self.ask_all(&pipeline).await
     }
 }
 
-fn answer(want: &SharedRate, said: &[i64]) -> SharedRateAnswer {
-    let at = |index: usize| said.get(index).copied().unwrap_or(0);
-    let whole = |index| u64::try_from(at(index));
-    SharedRateAnswer {
-        wait_ms: whole(0).ok(),
-        lot: (at(1) == 1).then(|| SharedLot {
-            bucket: Arc::clone(&want.bucket),
-            rate: want.rate,
-            amount: want.amount,
-            end: whole(2).unwrap_or(0),
-            gone: whole(3).unwrap_or(0),
-        }),
+pub(super) fn said(wants: &SharedWants, answer: Value) -> Result<Said, StoreError> {
+    let mut items = list(answer)?.into_iter();
+    let word = text(items.next().unwrap_or(Value::Nil))?;
+    let numbers = items.map(|item| number(&item));
+    let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+    match (word.as_str(), numbers.as_slice()) {
+        ("said", numbers) => answers(wants, numbers),
+        ("closed", [left]) => {
+            let left = u64::try_from(*left).unwrap_or(0);
+            Ok(Said::Closed(Duration::from_millis(left)))
+        }
+        ("changed", _) => Ok(Said::Changed),
+        _ => Err(StoreError::Unexpected(word)),
     }
 }
 
-/// The numbers of scripts are exact below 2^53, which a 60,000th of this is far below.
-fn capped(amount: u64) -> u64 {
-    amount.min(AMOUNT_MAX)
+fn answers(wants: &SharedWants, numbers: &[i64]) -> Result<Said, StoreError> {
+    let SharedWants { rates, places } = wants;
+    let of_rates = rates.len().saturating_mul(rate_words::NUMBERS);
+    let parts = numbers.split_at_checked(of_rates);
+    let too_few = || StoreError::Unexpected("too few answers".to_owned());
+    let (of_rates, of_places) = parts.ok_or_else(too_few)?;
+    let of_places = of_places.chunks_exact(2);
+    if of_places.len() != places.len() {
+        return Err(too_few());
+    }
+    let is_taken = of_places.clone().any(|said| said.last() == Some(&1));
+    let said = SharedSaid {
+        rates: rate_words::answers(rates, of_rates),
+        places: of_places.map(|said| said.first() == Some(&1)).collect(),
+        place: None,
+    };
+    Ok(if is_taken {
+        Said::Taken(said)
+    } else {
+        Said::Full(said)
+    })
 }
-
-const AMOUNT_MAX: u64 = 10_000_000_000;

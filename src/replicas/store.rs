@@ -16,6 +16,7 @@ use super::link::{Link, Reply};
 use super::names::Names;
 use super::ops::{Ops, Summing};
 use super::settings::{Settings, StoreDown};
+use super::told::Told;
 use crate::domain::{
     CallId, Keyword as _, SharedBook, SharedCounter, SharedHolds, SharedPosition, SharedWant, Usd,
 };
@@ -66,6 +67,8 @@ pub(super) struct Inner {
     link: ArcSwapOption<Link>,
     outages: AtomicU64,
     ops: Mutex<Ops>,
+    /// Which calls have places among the calls at once.
+    pub(super) told: Mutex<Told>,
     /// There is something to send.
     pub(super) work: Notify,
     /// A call found the connection broken.
@@ -112,6 +115,7 @@ impl Store {
             link: ArcSwapOption::empty(),
             outages: AtomicU64::new(1),
             ops: Mutex::default(),
+            told: Mutex::default(),
             work: Notify::new(),
             broken: Notify::new(),
             is_reentering: AtomicBool::new(false),
@@ -273,14 +277,14 @@ impl Store {
 
     /// How many results of calls the store has not confirmed.
     pub fn unconfirmed(&self) -> usize {
-        self.inner.ops().len()
+        let results = self.inner.ops().len();
+        results.saturating_add(self.inner.places().len())
     }
 
     /// Waits until the store has confirmed everything, at most that long.
     pub async fn flush(&self, longest: Duration) -> bool {
         let mut changed = self.inner.changed.subscribe();
-        let empty =
-            async { while !self.inner.ops().is_empty() && changed.changed().await.is_ok() {} };
+        let empty = async { while self.unconfirmed() > 0 && changed.changed().await.is_ok() {} };
         tokio::time::timeout(longest, empty).await.is_ok()
     }
 }
@@ -438,4 +442,4 @@ impl Inner {
 /// The mode in which replicas see each other.
 const SHARED: &str = "shared";
 /// How long a call waits where the store has to learn first: sums of the ledger, or its replicas.
-const WAIT_MAX: Duration = Duration::from_secs(8);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(8);

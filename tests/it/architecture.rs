@@ -137,7 +137,7 @@ const ROOMS: [Room; 25] = [
         2,
         "replicas",
         only(&["domain", "telemetry"]),
-        "budgets and rates of several replicas, in Redis or Valkey",
+        "budgets and limits of several replicas, in Redis or Valkey",
     ),
     Room::new(
         2,

@@ -7,7 +7,9 @@ Attempts are taken from the proxy's own log and ledger, not from what a client s
 import collections
 import concurrent.futures
 import datetime
+import itertools
 import json
+import shutil
 import threading
 import time
 import unittest
@@ -15,6 +17,7 @@ import unittest
 import clients
 from harness import MODEL, Workspace
 from suite_compatibility import CLIENTS, run, tenant
+from suite_shared_budgets import MODE, Redis, wait_for
 
 # Those whose retry rules are our promise.
 NAMES = ("boto3", "anthropic-python", "aws-sdk-js (HTTP/2)", "aws-sdk-js (HTTP/1.1)", "anthropic-bedrock-sdk",
@@ -153,9 +156,11 @@ class Overload(unittest.TestCase):
     SECONDS = 12
     THREADS = 8
 
-    def press(self, proxy, name, until, admitted):
+    def press(self, proxies, name, until, admitted):
         """Calls again and again, and waits as it is told where it is refused."""
-        while time.monotonic() < until:
+        for proxy in itertools.cycle(proxies):
+            if time.monotonic() >= until:
+                return
             status, headers = call(proxy.url, CONVERSE, name, "input=50,output=50")
             if status == 200:
                 admitted[name] += 1
@@ -165,41 +170,61 @@ class Overload(unittest.TestCase):
                 self.assertEqual("account_quota", headers["x-bedrock-meter-error"])
                 time.sleep(int(headers["retry-after-ms"]) / 1000)
 
+    def overload(self, proxies, simulator):
+        """Two tenants press on proxies that together have one quota; a third one comes in the middle."""
+        begun = time.monotonic()
+        until = begun + self.SECONDS
+        admitted = collections.Counter()
+        late = {}
+
+        def come_late():
+            time.sleep(self.SECONDS / 2)
+            came = time.monotonic()
+            late["status"], _ = call(proxies[-1].url, CONVERSE, "idle", "input=50,output=50")
+            late["seconds"] = time.monotonic() - came
+
+        with concurrent.futures.ThreadPoolExecutor(2 * self.THREADS) as pool:
+            idle = threading.Thread(target=come_late)
+            idle.start()
+            # Half of the callers begin with one proxy, half with the other.
+            pressing = [pool.submit(self.press, proxies[turn % len(proxies):] + proxies[:turn % len(proxies)], name,
+                                    until, admitted)
+                        for name in ("left", "right") for turn in range(self.THREADS)]
+            for one in pressing:
+                one.result()
+            idle.join()
+        took = time.monotonic() - begun
+        total = admitted["left"] + admitted["right"]
+        print(f"    left {admitted['left']}, right {admitted['right']} of {total} in {took:.1f} s; "
+              f"idle {late['status']} after {late['seconds']:.2f} s")
+        for name in ("left", "right"):
+            self.assertTrue(0.45 <= admitted[name] / total <= 0.55, admitted)
+        # Served at its first attempt, not told to come back.
+        self.assertEqual(200, late["status"])
+        served = len(simulator.served())
+        self.assertLessEqual(served * self.USED, self.QUOTA * took + 2 * self.QUOTA)
+        for proxy in proxies:
+            self.assertGreater(proxy.metric("bedrock_meter_limit_refused_total", limit="account.claude"), 0)
+
     def test_equal_tenants_share_a_quota_and_an_idle_one_is_served_at_once(self):
         with Workspace() as workspace:
             simulator = workspace.simulator(verify=False)
             quota = {"model": "*claude*", "tokens_per_minute": 60 * self.QUOTA, "burst": "2s"}
-            proxy = workspace.proxy(simulator.url, limits__account__claude=quota)
-            begun = time.monotonic()
-            until = begun + self.SECONDS
-            admitted = collections.Counter()
-            late = {}
+            self.overload([workspace.proxy(simulator.url, limits__account__claude=quota)], simulator)
 
-            def come_late():
-                time.sleep(self.SECONDS / 2)
-                came = time.monotonic()
-                late["status"], _ = call(proxy.url, CONVERSE, "idle", "input=50,output=50")
-                late["seconds"] = time.monotonic() - came
-
-            with concurrent.futures.ThreadPoolExecutor(2 * self.THREADS) as pool:
-                idle = threading.Thread(target=come_late)
-                idle.start()
-                pressing = [pool.submit(self.press, proxy, name, until, admitted)
-                            for name in ("left", "right") for _ in range(self.THREADS)]
-                for one in pressing:
-                    one.result()
-                idle.join()
-            took = time.monotonic() - begun
-            total = admitted["left"] + admitted["right"]
-            print(f"    left {admitted['left']}, right {admitted['right']} of {total} in {took:.1f} s; "
-                  f"idle {late['status']} after {late['seconds']:.2f} s")
-            for name in ("left", "right"):
-                self.assertTrue(0.45 <= admitted[name] / total <= 0.55, admitted)
-            # Served at its first attempt, not told to come back.
-            self.assertEqual(200, late["status"])
-            served = len(simulator.served())
-            self.assertLessEqual(served * self.USED, self.QUOTA * took + 2 * self.QUOTA)
-            self.assertGreater(proxy.metric("bedrock_meter_limit_refused_total", limit="account.claude"), 0)
+    @unittest.skipUnless(shutil.which("redis-server"), "redis-server is not installed")
+    def test_two_replicas_share_a_quota_between_equal_tenants_and_an_idle_one(self):
+        with Workspace() as workspace:
+            simulator = workspace.simulator(verify=False)
+            redis = Redis(workspace.path)
+            self.addCleanup(redis.kill)
+            quota = {"model": "*claude*", "tokens_per_minute": 60 * self.QUOTA, "burst": "2s"}
+            store = {"redis_url": redis.url, "timeout": "5s"}
+            proxies = [workspace.proxy(simulator.url, name=name, budget_store=store, limits__account__claude=quota)
+                       for name in ("one", "two")]
+            for proxy in proxies:
+                self.assertTrue(wait_for(lambda proxy=proxy: proxy.metric(MODE, mode="shared") == 1))
+            self.overload(proxies, simulator)
 
 
 if __name__ == "__main__":

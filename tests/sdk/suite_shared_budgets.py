@@ -138,13 +138,16 @@ def wait_for(what, seconds=30):
 
 
 @unittest.skipUnless(shutil.which("redis-server"), "redis-server is not installed")
-class SharedBudgets(unittest.TestCase):
+class Shared(unittest.TestCase):
+    """Two proxies, a Redis and a simulator."""
+
     def setUp(self):
         self.workspace = Workspace()
         self.addCleanup(lambda: self.workspace.__exit__(None))
         self.redis = Redis(pathlib.Path(self.workspace.path))
         self.addCleanup(self.redis.kill)
         self.simulator = self.workspace.simulator()
+        self.upstream = self.simulator.url
 
     def replicas(self, store=None, down="local-share", count=2, redis=None, **budgets):
         """Proxies that share the store, each with a ledger of its own."""
@@ -157,15 +160,17 @@ class SharedBudgets(unittest.TestCase):
 
     def start(self, path, store=None, down="local-share", redis=None, **budgets):
         store = {"redis_url": (redis or self.redis).url, "deployment": "test", "replicas": 2} | PATIENT | (store or {})
-        proxy = Proxy(path, self.simulator.url, budget_store=store, when={"budget_store_down": down}, **budgets)
+        proxy = Proxy(path, self.upstream, budget_store=store, when={"budget_store_down": down}, **budgets)
         self.workspace.running.append(proxy)
         return proxy
 
-    def spent(self, proxies, tenant):
-        return sum((counted(e) for p in proxies for e in p.entries() if e["tenant"] == tenant), USD(0))
-
     def mode(self, proxy, mode):
         return wait_for(lambda: proxy.metric(MODE, mode=mode) == 1)
+
+
+class SharedBudgets(Shared):
+    def spent(self, proxies, tenant):
+        return sum((counted(e) for p in proxies for e in p.entries() if e["tenant"] == tenant), USD(0))
 
     def test_two_replicas_and_many_callers_pass_no_limit(self):
         seed = random.randrange(1 << 32)
@@ -461,6 +466,47 @@ class SharedBudgets(unittest.TestCase):
             self.assertTrue(self.mode(proxy, "shared"))
         statuses, most = self.passed(proxies, "again", 60)
         self.assertTrue(20 <= statuses[200] <= most, (statuses, most))
+
+    def asked(self, proxies, tenant, count=15):
+        """What calls of a tenant were told, and how many times six seconds have begun meanwhile."""
+        begun = time.monotonic()
+        told = collections.Counter()
+        for turn in range(count):
+            status, headers, _ = call(proxies[turn % len(proxies)], tenant, 10)
+            told[headers.get("x-bedrock-meter-error") or status] += 1
+        return told, (time.monotonic() - begun) // 6 + 1
+
+    def test_the_account_s_quota_in_each_mode_while_redis_stands_still(self):
+        quota = {"model": "*claude*", "requests_per_minute": 20, "burst": "1m"}
+        for down in ("refuse", "allow", "local-share"):
+            with self.subTest(down):
+                proxies = self.replicas({"deployment": f"quota-{down}"}, down, limits__account__claude=quota)
+                for proxy in proxies:
+                    self.assertTrue(self.mode(proxy, "shared"))
+                self.redis.signal(signal.SIGSTOP)
+                try:
+                    for number, proxy in enumerate(proxies):
+                        # The keeper notices by itself.
+                        self.assertTrue(self.mode(proxy, down))
+                        told, more = self.asked([proxy], "team")
+                        if down == "refuse":
+                            self.assertEqual({"budget_store_unavailable": 15}, told)
+                        elif down == "allow":
+                            self.assertEqual({200: 15}, told)
+                        else:
+                            # A tenant alone has half of what is free at once: of ten here, and then one in six seconds.
+                            self.assertEqual({200, "account_quota"}, set(told), number)
+                            self.assertTrue(5 <= told[200] <= 5 + more, (told, more))
+                finally:
+                    self.redis.signal(signal.SIGCONT)
+                for proxy in proxies:
+                    self.assertTrue(self.mode(proxy, "shared"))
+                # Of twenty, through both, and then one in three seconds.
+                told, more = self.asked(proxies, "team", 30)
+                self.assertEqual({200, "account_quota"}, set(told))
+                self.assertTrue(10 <= told[200] <= 10 + 2 * more, (told, more))
+                for proxy in proxies:
+                    self.assertEqual(0, proxy.terminate(), proxy.text())
 
     def test_without_redis_at_the_start_it_serves_and_joins_later(self):
         self.redis.kill()

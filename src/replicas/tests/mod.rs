@@ -20,10 +20,14 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+mod places;
+mod quotas;
+
 use super::*;
 use crate::domain::{
     CallId, Secret, SharedBook, SharedCounter, SharedHolds as _, SharedLotEnd, SharedPosition,
-    SharedRate, SharedRates as _, SharedWant, Timestamp, Usd,
+    SharedRate, SharedRateAnswer, SharedRates as _, SharedShare, SharedWant, SharedWants,
+    Timestamp, Usd,
 };
 use crate::telemetry::{self, KnownNames, Metrics};
 
@@ -67,10 +71,16 @@ impl Redis {
     }
 
     fn command(&self, words: &[&str]) {
+        self.said(words);
+    }
+
+    /// What it says to a command.
+    fn said(&self, words: &[&str]) -> String {
         let socket = self.directory.path().join("redis.sock");
         let mut command = Command::new("redis-cli");
-        let status = command.arg("-s").arg(socket).args(words).output();
-        assert!(status.unwrap().status.success());
+        let output = command.arg("-s").arg(socket).args(words).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 
@@ -155,6 +165,14 @@ impl Replica {
             Self::start(settings, books).await,
             Self::start(settings, books).await,
         ]
+    }
+
+    async fn take_rates(&self, rates: &[SharedRate]) -> Vec<SharedRateAnswer> {
+        let wants = SharedWants {
+            rates: rates.to_vec(),
+            places: Vec::new(),
+        };
+        self.store.take(&wants).await.unwrap().rates
     }
 
     async fn reserve(&self, book: &str, limit: i64, amount: i64) -> (CallId, Answer) {
@@ -668,6 +686,7 @@ fn rate(bucket: &str, amount: u64, enforces: bool) -> SharedRate {
         amount,
         limit: usize::from(!enforces),
         enforces,
+        share: None,
     }
 }
 
@@ -682,10 +701,9 @@ fn what_two_replicas_take_of_a_rate_is_that_rate_in_all() {
         let mut passed = 0;
         for turn in 0..40 {
             let taken = replicas[turn % 2]
-                .store
-                .take(&[rate("requests", 1, true)])
+                .take_rates(&[rate("requests", 1, true)])
                 .await;
-            let [answer] = &taken.unwrap()[..] else {
+            let [answer] = &taken[..] else {
                 panic!("one answer")
             };
             assert_eq!(answer.lot.is_some(), answer.wait_ms == Some(0));
@@ -703,11 +721,11 @@ fn of_several_rates_all_are_taken_or_none_and_what_was_not_used_comes_back() {
     runtime().block_on(async {
         let [one, other] = Replica::pair(&settings, &[]).await;
         let both = [rate("a", 6, true), rate("b", 10, true)];
-        let first = one.store.take(&both).await.unwrap();
+        let first = one.take_rates(&both).await;
         assert!(first.iter().all(|answer| answer.lot.is_some()), "{first:?}");
         // There is room in the first bucket, and none in the second: nothing is taken.
         let wants = [rate("a", 4, true), rate("b", 4, true)];
-        let refused = other.store.take(&wants).await.unwrap();
+        let refused = other.take_rates(&wants).await;
         assert!(
             refused.iter().all(|answer| answer.lot.is_none()),
             "{refused:?}"
@@ -716,9 +734,9 @@ fn of_several_rates_all_are_taken_or_none_and_what_was_not_used_comes_back() {
         assert!(refused[1].wait_ms > Some(0), "{refused:?}");
         // What only observes refuses nobody.
         let wants = [rate("a", 4, true), rate("b", 4, false)];
-        let observed = other.store.take(&wants).await.unwrap();
+        let observed = other.take_rates(&wants).await;
         assert!(observed[0].lot.is_some() && observed[1].lot.is_none());
-        let never = other.store.take(&[rate("a", 11, true)]).await.unwrap();
+        let never = other.take_rates(&[rate("a", 11, true)]).await;
         assert_eq!(never[0].wait_ms, None);
         // The first call used 3 of the 10.
         let lot = first[1].lot.clone().unwrap();
@@ -726,7 +744,7 @@ fn of_several_rates_all_are_taken_or_none_and_what_was_not_used_comes_back() {
         one.store.ended(vec![SharedLotEnd { lot, unused, more }]);
         let mut beat = tokio::time::interval(Duration::from_millis(5));
         let fits = async {
-            while other.store.take(&[rate("b", 7, true)]).await.unwrap()[0]
+            while other.take_rates(&[rate("b", 7, true)]).await[0]
                 .lot
                 .is_none()
             {
@@ -739,6 +757,52 @@ fn of_several_rates_all_are_taken_or_none_and_what_was_not_used_comes_back() {
                 .await
                 .is_ok()
         );
+    });
+}
+
+/// The clock is that of Redis: what it has paid meanwhile may pass as well.
+#[test]
+fn what_tenants_take_of_a_quota_through_two_replicas_is_shared_and_comes_back() {
+    let Some(redis) = Redis::start() else { return };
+    let settings = redis.settings();
+    let share = |tenant: &str, amount| SharedRate {
+        rate: 100,
+        burst: 100,
+        share: Some(SharedShare {
+            tenant: tenant.into(),
+            weight: 1,
+        }),
+        ..rate("quota", amount, true)
+    };
+    runtime().block_on(async {
+        let [one, other] = Replica::pair(&settings, &[]).await;
+        let begun = std::time::Instant::now();
+        let lot = async |replica: &Replica, tenant: &str, amount| {
+            let mut taken = replica.take_rates(&[share(tenant, amount)]).await;
+            taken.remove(0).lot
+        };
+        let first = lot(&one, "a", 50).await.unwrap();
+        // As the other replica sees it, a has 50 and 50 are free; fifteen seconds pay for another.
+        let again = lot(&other, "a", 50).await;
+        assert!(again.is_none() || begun.elapsed() > Duration::from_secs(14));
+        let second = lot(&other, "b", 30).await;
+        assert!(second.is_some());
+        // The first call used nothing: what is free now is enough for another of them.
+        let (unused, more) = (50, 0);
+        one.store.ended(vec![SharedLotEnd {
+            lot: first,
+            unused,
+            more,
+        }]);
+        let mut beat = tokio::time::interval(Duration::from_millis(5));
+        let fits = async {
+            while lot(&other, "a", 65).await.is_none() {
+                beat.tick().await;
+            }
+        };
+        // Time alone would take half a minute to pay for it.
+        let in_time = tokio::time::timeout(Duration::from_secs(20), fits).await;
+        assert!(in_time.is_ok());
     });
 }
 
