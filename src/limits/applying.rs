@@ -4,9 +4,9 @@ use std::sync::{Arc, MutexGuard};
 
 use super::counter::{Counter, State};
 use super::hold::{Hold, Part, SharedLots, TokenLot, TokenWeights};
+use super::lack::{Fitted, Lack, Lacks};
 use super::rates::{RateOf, Rates};
 use super::refused::{Refused, What};
-use super::settings::LimitMode;
 use super::table::{Account, Limit};
 use crate::domain::{Clock, SharedPlaces};
 
@@ -15,10 +15,21 @@ use crate::domain::{Clock, SharedPlaces};
 pub struct Demand {
     /// Tokens of input, estimated.
     pub input: u64,
-    /// The most tokens of output that the request allows; `None` where it does not say.
-    pub output: Option<u64>,
+    /// The most tokens of output that the request allows; where it does not say, that the model
+    /// generates.
+    pub output: u64,
     /// Whether tokens are used at all.
     pub has_tokens: bool,
+}
+
+impl Demand {
+    /// What it is in the tokens of a limit.
+    pub(super) const fn tokens(self, weights: TokenWeights) -> u64 {
+        if !self.has_tokens {
+            return 0;
+        }
+        weights.weigh(self.input, self.output)
+    }
 }
 
 /// A call that passed.
@@ -46,7 +57,6 @@ pub struct Applying {
     pub(super) accounts: Vec<Arc<Account>>,
     pub(super) tenant: Arc<str>,
     pub(super) output_weight: u64,
-    pub(super) output_max: u64,
     pub(super) clock: Arc<dyn Clock>,
     /// Who is told of places that are taken without the store of all replicas.
     pub(super) apart: Option<Arc<dyn SharedPlaces>>,
@@ -85,20 +95,19 @@ impl Applying {
         // All at once, and always in the order of their ids: no two calls wait for each other.
         let mut states: Vec<_> = self.limits.iter().map(|one| one.counter.lock()).collect();
         let mut quotas: Vec<_> = self.accounts.iter().map(|one| one.quota.lock()).collect();
-        let of_limits = self.limits.iter().zip(&mut states).enumerate();
-        let of_limits: Vec<_> = of_limits
-            .map(|(index, (one, state))| self.check(one, state, (demand, now_ms), rates.of(index)))
-            .collect();
-        let of_accounts = self.accounts.iter().zip(&mut quotas);
-        let of_accounts: Vec<_> = of_accounts
-            .zip(self.limits.len()..)
-            .map(|((one, state), index)| {
-                self.check_account(one, state, (demand, now_ms), rates.of(index))
-            })
-            .collect();
-        if let Some(refused) = self.worst(&of_limits, &of_accounts) {
+        let first_quota = self.limits.len();
+        let mut lacks = Lacks::default();
+        for (index, (one, state)) in self.limits.iter().zip(&mut states).enumerate() {
+            let lack = self.check(one, state, (demand, now_ms), rates.of(index));
+            lacks.add(index, Fitted::Limit(one), lack);
+        }
+        for (index, (one, state)) in (first_quota..).zip(self.accounts.iter().zip(&mut quotas)) {
+            let lack = self.check_account(one, state, (demand, now_ms), rates.of(index));
+            lacks.add(index, Fitted::Quota(one), lack);
+        }
+        if let Some(refused) = lacks.worst() {
             if told.is_none() {
-                self.claim(&of_accounts, &mut quotas, now_ms);
+                self.claim(&lacks, &mut quotas, now_ms);
             }
             drop((states, quotas));
             if let Some(told) = told {
@@ -107,13 +116,10 @@ impl Applying {
             return Err(refused);
         }
 
-        let limits = self.limits.iter().zip(&mut states).zip(&of_limits);
-        let limits = limits.enumerate();
-        let limits = limits.filter(|(_, (_, refused))| refused.is_none());
-        let accounts = self.accounts.iter().zip(&mut quotas).zip(&of_accounts);
-        let accounts = accounts.zip(self.limits.len()..);
-        let accounts = accounts.filter(|((_, refused), _)| refused.is_none());
-        let parts = limits.map(|(index, ((one, state), _))| {
+        let has_room = |index: usize| lacks.of(index).is_none();
+        let limits = self.limits.iter().zip(&mut states).enumerate();
+        let limits = limits.filter(|(index, _)| has_room(*index));
+        let parts = limits.map(|(index, (one, state))| {
             let part = self.take(one, state, demand);
             Part {
                 shared: rates.lots(index),
@@ -121,12 +127,14 @@ impl Applying {
             }
         });
         let parts = parts.collect();
-        let shares = accounts.map(|(((one, state), _), index)| {
-            self.take_share(one, state, demand, rates.lots(index))
-        });
+        let accounts = (first_quota..).zip(self.accounts.iter().zip(&mut quotas));
+        let accounts = accounts.filter(|(index, _)| has_room(*index));
+        let shares = accounts
+            .map(|(index, (one, state))| self.take_share(one, state, demand, rates.lots(index)));
         let shares = shares.collect();
         drop((states, quotas));
-        let place = taken.or_else(|| self.take_apart(&rates, &of_limits));
+        let place = taken.or_else(|| self.take_apart(&rates, &lacks));
+        let observed = lacks.refused();
         Ok(Admitted {
             hold: Hold {
                 parts,
@@ -136,29 +144,8 @@ impl Applying {
                 told,
                 was_sent: false,
             },
-            observed: of_limits.into_iter().chain(of_accounts).flatten().collect(),
+            observed,
         })
-    }
-
-    /// Of those that hold, the one that has no room for longest.
-    fn worst(
-        &self,
-        of_limits: &[Option<Refused>],
-        of_accounts: &[Option<Refused>],
-    ) -> Option<Refused> {
-        let limits = self.limits.iter().map(|one| one.limit.settings.mode);
-        let accounts = self.accounts.iter().map(|one| one.settings.mode);
-        let all = limits.zip(of_limits).chain(accounts.zip(of_accounts));
-        let held = all.filter(|(mode, _)| *mode == LimitMode::Enforce);
-        let refused = held.filter_map(|(_, refused)| refused.as_ref());
-        refused.max_by_key(|one| one.severity()).cloned()
-    }
-
-    pub(super) fn tokens(&self, weights: TokenWeights, demand: Demand) -> u64 {
-        if !demand.has_tokens {
-            return 0;
-        }
-        weights.weigh(demand.input, demand.output.unwrap_or(self.output_max))
     }
 
     /// Lets time pass in one limit, and says why it has no room.
@@ -168,18 +155,8 @@ impl Applying {
         state: &mut MutexGuard<'_, State>,
         (demand, now_ms): (Demand, i64),
         by: RateOf<'_>,
-    ) -> Option<Refused> {
+    ) -> Option<Lack> {
         let limit = &one.limit;
-        let refused = |what, most, asked, wait_ms| Refused {
-            limit: Arc::clone(&limit.name),
-            counter: Arc::clone(&one.subject),
-            what,
-            is_account: false,
-            most,
-            asked,
-            wait_ms,
-            owner: limit.owner.clone(),
-        };
         let requests = limit.requests.and_then(|size| {
             let part = by.part(size);
             state.requests.pass(now_ms, part.rate);
@@ -188,27 +165,40 @@ impl Applying {
                 RateOf::Any => Some(0),
                 RateOf::Told(told) => told.requests.as_ref().map_or(Some(0), |one| one.wait_ms),
             };
-            (wait != Some(0)).then(|| refused(What::Requests, size.rate, 1, wait))
+            (wait != Some(0)).then_some(Lack {
+                what: What::Requests,
+                most: size.rate,
+                asked: 1,
+                wait_ms: wait,
+            })
         });
         let tokens = limit.tokens.and_then(|size| {
             let part = by.part(size);
             state.tokens.pass(now_ms, part.rate);
-            let asked = self.tokens(limit.weights(self.output_weight), demand);
+            let asked = demand.tokens(limit.weights(self.output_weight));
             let own = || fits(asked, size.rate).then(|| state.tokens.wait_ms(asked, part));
             let wait = match by {
                 RateOf::Part(_) => own(),
                 RateOf::Any => Some(0),
                 RateOf::Told(told) => told.tokens.as_ref().map_or(Some(0), |one| one.wait_ms),
             };
-            let has_none = asked > 0 && wait != Some(0);
-            has_none.then(|| refused(What::Tokens, size.rate, asked, wait))
+            (asked > 0 && wait != Some(0)).then_some(Lack {
+                what: What::Tokens,
+                most: size.rate,
+                asked,
+                wait_ms: wait,
+            })
         });
         let calls = limit.settings.concurrent_calls.and_then(|most| {
             let is_full = by.is_full(state.open, most);
-            is_full.then(|| refused(What::Calls, most, 1, Some(ANOTHER_ENDS_MS)))
+            is_full.then_some(Lack {
+                what: What::Calls,
+                most,
+                asked: 1,
+                wait_ms: Some(ANOTHER_ENDS_MS),
+            })
         });
-        let all = [requests, tokens, calls].into_iter().flatten();
-        all.max_by_key(Refused::severity)
+        Lack::worst([requests, tokens, calls])
     }
 
     fn take(&self, one: &Counted, state: &mut MutexGuard<'_, State>, demand: Demand) -> Part {
@@ -216,7 +206,7 @@ impl Applying {
         let is_open = limit.settings.concurrent_calls.is_some();
         state.open = state.open.saturating_add(u64::from(is_open));
         let weights = limit.weights(self.output_weight);
-        let reserved = self.tokens(weights, demand);
+        let reserved = demand.tokens(weights);
         let tokens = limit.tokens.map(|_size| TokenLot {
             lot: state.tokens.take(reserved),
             reserved,

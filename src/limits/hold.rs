@@ -155,6 +155,10 @@ impl Hold {
     }
 
     fn close(&mut self, reading: Option<&Reading>) {
+        if self.parts.is_empty() && self.shares.is_empty() {
+            // It was closed before.
+            return;
+        }
         let now_ms = self.clock.now().unix_ms();
         let mut ended = Vec::new();
         for part in self.parts.drain(..) {

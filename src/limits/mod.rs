@@ -23,6 +23,7 @@ mod bucket;
 mod counter;
 mod fair;
 mod hold;
+mod lack;
 mod places;
 mod quotas;
 mod rates;

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::applying::{Applying, Counted};
+use super::lack::Lacks;
 use super::rates::{RateOf, Rates, Sorted, shared_name};
-use super::refused::Refused;
 use super::settings::LimitMode;
 use crate::domain::{SharedPlace, SharedPlaceWant, SharedPlaces};
 
@@ -36,18 +36,15 @@ impl Applying {
     }
 
     /// The places of a call that was let in without the store, of all limits that had room.
-    pub(super) fn take_apart(
-        &self,
-        rates: &Sorted,
-        of_limits: &[Option<Refused>],
-    ) -> Option<SharedPlace> {
+    pub(super) fn take_apart(&self, rates: &Sorted, lacks: &Lacks<'_>) -> Option<SharedPlace> {
         let apart = self.apart.as_ref()?;
         if matches!(rates, Sorted::Told(_)) {
             return None;
         }
-        let limits = self.limits.iter().zip(of_limits);
-        let taken = limits.filter(|(one, refused)| refused.is_none() && one.places().is_some());
-        let counters: Vec<_> = taken.map(|(one, _)| one.place_name()).collect();
+        let limits = self.limits.iter().enumerate();
+        let taken =
+            limits.filter(|(index, one)| lacks.of(*index).is_none() && one.places().is_some());
+        let counters: Vec<_> = taken.map(|(_, one)| one.place_name()).collect();
         (!counters.is_empty()).then(|| SharedPlace::open(counters, apart))
     }
 }

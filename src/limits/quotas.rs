@@ -6,8 +6,9 @@ use std::sync::{Arc, MutexGuard};
 
 use super::applying::{Applying, Demand, fits};
 use super::hold::{QuotaState, Share, SharedLots, TokenLot, TokenWeights};
+use super::lack::{Lack, Lacks};
 use super::rates::RateOf;
-use super::refused::{Refused, What};
+use super::refused::What;
 use super::settings::LimitMode;
 use super::table::Account;
 use crate::domain::{SharedRate, SharedShare};
@@ -20,7 +21,7 @@ impl Applying {
         demand: Demand,
         first: usize,
     ) -> impl Iterator<Item = SharedRate> {
-        let asked = self.tokens(self.account_weights(), demand);
+        let asked = demand.tokens(self.account_weights());
         let accounts = self.accounts.iter().zip(first..);
         accounts.flat_map(move |(account, limit)| {
             let requests = account.requests.map(|size| (size, 1, "requests"));
@@ -49,17 +50,7 @@ impl Applying {
         state: &mut MutexGuard<'_, QuotaState>,
         (demand, now_ms): (Demand, i64),
         by: RateOf<'_>,
-    ) -> Option<Refused> {
-        let refused = |what, most, asked, wait_ms| Refused {
-            limit: Arc::clone(&account.name),
-            counter: "".into(),
-            what,
-            is_account: true,
-            most,
-            asked,
-            wait_ms,
-            owner: account.owner.clone(),
-        };
+    ) -> Option<Lack> {
         let requests = account.requests.and_then(|size| {
             let part = by.part(size);
             state.requests.pass(now_ms, part.rate);
@@ -68,23 +59,31 @@ impl Applying {
                 RateOf::Any => Some(0),
                 RateOf::Told(told) => told.requests.as_ref().map_or(Some(0), |one| one.wait_ms),
             };
-            (wait != Some(0)).then(|| refused(What::Requests, size.rate, 1, wait))
+            (wait != Some(0)).then_some(Lack {
+                what: What::Requests,
+                most: size.rate,
+                asked: 1,
+                wait_ms: wait,
+            })
         });
         let tokens = account.tokens.and_then(|size| {
             let part = by.part(size);
             state.tokens.pass(now_ms, part.rate);
-            let asked = self.tokens(self.account_weights(), demand);
+            let asked = demand.tokens(self.account_weights());
             let own = || state.tokens.wait_ms(&self.tenant, asked, part);
             let wait = match by {
                 RateOf::Part(_) => fits(asked, size.rate).then(own),
                 RateOf::Any => Some(0),
                 RateOf::Told(told) => told.tokens.as_ref().map_or(Some(0), |one| one.wait_ms),
             };
-            let has_none = asked > 0 && wait != Some(0);
-            has_none.then(|| refused(What::Tokens, size.rate, asked, wait))
+            (asked > 0 && wait != Some(0)).then_some(Lack {
+                what: What::Tokens,
+                most: size.rate,
+                asked,
+                wait_ms: wait,
+            })
         });
-        let all = [requests, tokens].into_iter().flatten();
-        all.max_by_key(Refused::severity)
+        Lack::worst([requests, tokens])
     }
 
     /// What a token counts for in all quotas.
@@ -98,20 +97,22 @@ impl Applying {
     /// Has room left to a tenant that has none in use and found none.
     pub(super) fn claim(
         &self,
-        of_accounts: &[Option<Refused>],
+        lacks: &Lacks<'_>,
         quotas: &mut [MutexGuard<'_, QuotaState>],
         now_ms: i64,
     ) {
-        for (refused, state) in of_accounts.iter().zip(quotas) {
-            let Some(refused) = refused else { continue };
-            let Some(wait_ms) = refused.wait_ms else {
+        for (limit, state) in (self.limits.len()..).zip(quotas) {
+            let Some(lack) = lacks.of(limit) else {
                 continue;
             };
-            let fair = match refused.what {
+            let Some(wait_ms) = lack.wait_ms else {
+                continue;
+            };
+            let fair = match lack.what {
                 What::Requests => &mut state.requests,
                 What::Tokens | What::Calls => &mut state.tokens,
             };
-            fair.claim(&self.tenant, refused.asked, wait_ms, now_ms);
+            fair.claim(&self.tenant, lack.asked, wait_ms, now_ms);
         }
     }
 
@@ -125,7 +126,7 @@ impl Applying {
     ) -> Share {
         let weight = account.weight(&self.tenant);
         let weights = self.account_weights();
-        let reserved = self.tokens(weights, demand);
+        let reserved = demand.tokens(weights);
         let tokens = account.tokens.map(|_size| TokenLot {
             lot: state.tokens.take(&self.tenant, reserved, weight),
             reserved,

@@ -160,14 +160,14 @@ impl Applying {
             )
         });
         let mut told_each: Vec<_> = of_limits.collect();
-        let asked = self.tokens(self.account_weights(), demand);
+        let asked = demand.tokens(self.account_weights());
         let of_accounts = self.accounts.iter();
         told_each.extend(of_accounts.map(|one| rates(one.requests, one.tokens, asked)));
         (Sorted::Told(told_each), Some(told))
     }
 
     fn asked(&self, one: &Counted, demand: Demand) -> u64 {
-        self.tokens(one.limit.weights(self.output_weight), demand)
+        demand.tokens(one.limit.weights(self.output_weight))
     }
 }
 

@@ -64,11 +64,6 @@ impl Refused {
             Cow::Borrowed(&self.limit)
         }
     }
-
-    /// The order in which refusals are told: what never fits, then the longest wait.
-    pub(super) fn severity(&self) -> u64 {
-        self.wait_ms.unwrap_or(u64::MAX)
-    }
 }
 
 /// Whose limit, how much, when, whom to ask; no names but those of the caller.

@@ -168,7 +168,7 @@ pub(crate) fn applying(limits: &Limits, habit: &Habit) -> (Applying, Demand) {
     let applying = limits.applying(&subject, &Region::new("us-east-1").unwrap(), Some(&model));
     let demand = Demand {
         input: 0,
-        output: Some(habit.reserves),
+        output: habit.reserves,
         has_tokens: true,
     };
     (applying, demand)

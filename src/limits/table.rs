@@ -113,10 +113,14 @@ impl Limits {
             accounts,
             tenant: subject.tenant.as_str().into(),
             output_weight: tables.weights.output_weight(model),
-            output_max: tables.weights.output_max(model),
             clock: Arc::clone(&self.clock),
             apart: None,
         }
+    }
+
+    /// How many tokens a model generates at most, for a call that does not say.
+    pub fn output_max(&self, model: Option<&ModelRef>) -> u64 {
+        self.tables.load().weights.output_max(model)
     }
 
     /// The limits on callers in force.

@@ -67,7 +67,7 @@ fn model() -> ModelRef {
 const fn tokens(input: u64, output: u64) -> Demand {
     Demand {
         input,
-        output: Some(output),
+        output,
         has_tokens: true,
     }
 }
@@ -224,7 +224,7 @@ fn a_call_above_the_limit_itself_never_fits_and_one_that_says_nothing_is_as_larg
     let refused = bench.sent("a", tokens(1, 1_000)).unwrap_err();
     assert_eq!(refused.wait_ms, None);
     let silent = Demand {
-        output: None,
+        output: bench.limits.output_max(Some(&model())),
         ..tokens(1, 0)
     };
     let refused = bench.sent("a", silent).unwrap_err();

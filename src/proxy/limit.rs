@@ -36,7 +36,7 @@ pub(super) async fn take(
         return Ok(None);
     }
     let demand = if applying.counts_tokens() {
-        demand(call, asking)
+        demand(gates, call, asking)
     } else {
         Demand::default()
     };
@@ -71,7 +71,7 @@ pub(super) async fn take(
 }
 
 /// What a call may use. The input is an estimate: what Bedrock counts is known at the end only.
-fn demand(call: &OpenCall, asking: &Asking<'_>) -> Demand {
+fn demand(gates: &Gates, call: &OpenCall, asking: &Asking<'_>) -> Demand {
     let has_tokens = match call.operation {
         Operation::InvokeModel
         | Operation::InvokeModelWithResponseStream
@@ -90,9 +90,10 @@ fn demand(call: &OpenCall, asking: &Asking<'_>) -> Demand {
     if !has_tokens {
         return Demand::default();
     }
+    let asked = asking.tokens(call).output_max;
     Demand {
         input: call.request_bytes.div_ceil(BYTES_PER_TOKEN),
-        output: asking.tokens(call).output_max,
+        output: asked.unwrap_or_else(|| gates.limits.output_max(call.model.as_ref())),
         has_tokens,
     }
 }
