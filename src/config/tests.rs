@@ -532,6 +532,16 @@ fn a_caller_network_must_not_hold_a_trusted_proxy() {
 }
 
 #[test]
+fn authorities_of_a_store_in_clear_text_or_that_cannot_be_read_are_told() {
+    let clear = "[budget_store]\nredis_url = \"redis://redis.example\"\nca_file = \"Cargo.toml\"";
+    check(clear, "budget_store.ca_file", "not reached by TLS");
+    let nowhere = clear
+        .replace("redis://", "rediss://")
+        .replace("Cargo.toml", "/nonexistent");
+    check(&nowhere, "budget_store.ca_file", "cannot be read");
+}
+
+#[test]
 fn keys_that_belong_together_are_judged_together() {
     check(
         "[listener]\nproxy_protocol = true",

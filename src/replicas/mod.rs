@@ -21,7 +21,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use connect::is_url;
+pub use connect::{is_encrypted, is_url};
 pub use error::StoreError;
 pub use inspect::{Condition, inspect};
 pub use keeper::Keeper;
