@@ -28,7 +28,7 @@ fn problems(text: &str) -> Vec<Problem> {
     parse(text, &env).map_or_else(|problems| problems.0, |_| Vec::new())
 }
 
-fn settings(text: &str) -> Settings {
+pub(super) fn settings(text: &str) -> Settings {
     parse(text, &env).unwrap()
 }
 
