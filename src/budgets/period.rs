@@ -61,6 +61,23 @@ impl FromStr for Period {
     }
 }
 
+impl Period {
+    /// The most days that one may have.
+    pub const fn days_max(self) -> i64 {
+        match self {
+            Self::Day => 1,
+            Self::Week => 7,
+            Self::Month => 31,
+            Self::Quarter => 92,
+            Self::Year => 366,
+            // Rounded up: none is long enough to overflow.
+            Self::Rolling(minutes) => minutes
+                .saturating_add(MINUTES_PER_DAY - 1)
+                .div_euclid(MINUTES_PER_DAY),
+        }
+    }
+}
+
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -223,6 +240,36 @@ mod tests {
         check("quarter", "2026-10-01", "2027-01-01");
         check("year", "2026-01-01", "2027-01-01");
         check("rolling 24h", "2026-11-25T15:00:00Z", at);
+    }
+
+    #[test]
+    fn no_stretch_has_more_days_than_its_period_may_have() {
+        let zones = ["UTC", "Europe/Berlin", "America/New_York"];
+        let periods = [
+            "day",
+            "week",
+            "month",
+            "quarter",
+            "year",
+            "rolling 25h",
+            "rolling 90d",
+        ];
+        for (zone, period) in zones.iter().flat_map(|z| periods.map(|p| (z, p))) {
+            let calendar = calendar(period, zone, 1);
+            let days = |day: i64| {
+                let at = Timestamp::from_unix_ms(1_700_000_000_000 + day * 24 * 3_600_000);
+                let (begins, ends) = calendar.stretch(at);
+                // The clocks' change is an hour.
+                let hours = (ends.unix_ms() - begins.unix_ms()).div_euclid(3_600_000);
+                (hours - 1).div_euclid(24) + 1
+            };
+            let longest = (0..800).map(days).max().unwrap();
+            let most = calendar.period.days_max();
+            assert!(
+                (most..=most + 1).contains(&longest),
+                "{zone} {period}: {longest} of {most}"
+            );
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::hold::Reservation;
 use super::period::{MS_PER_MINUTE, Period};
 use super::refused::Refused;
 use crate::domain::{
-    Facet, SharedBook, SharedCounter, SharedPosition, SharedWant, Subject, Timestamp, Usd,
+    SharedBook, SharedCounter, SharedPosition, SharedWant, Subject, Timestamp, Usd,
 };
 
 impl Bid {
@@ -194,17 +194,9 @@ impl Place {
 /// All that decides what a budget counts is part of the name: replicas whose configurations differ
 /// never mix their sums.
 fn book_name(budget: &Budget, begins: Option<Timestamp>) -> Arc<str> {
-    let mut name = format!("{}|", budget.name);
-    for facet in Facet::EVERY {
-        let named = budget.scope.facets.iter().find(|(one, _)| *one == facet);
-        if let Some((_, pattern)) = named {
-            let is_shared = budget.scope.shared.contains(&facet);
-            let sign = if is_shared { "~" } else { "=" };
-            // Writing to a String cannot fail.
-            let _written = write!(name, "{}{sign}{pattern} ", facet.word());
-        }
-    }
+    let mut name = format!("{}|{}", budget.name, budget.scope.spelled());
     let calendar = &budget.calendar;
+    // Writing to a String cannot fail.
     let _written = write!(name, "|{}|{}", calendar.period, calendar.zone);
     let _written = write!(name, "|{}", calendar.fiscal_month);
     if let Some(begins) = begins {

@@ -394,6 +394,10 @@ fn files(settings: &Settings) -> Vec<Problem> {
             "ledger.postgres.ca_file",
             settings.ledger.postgres.ca_file.as_ref(),
         ),
+        (
+            "budget_store.ca_file",
+            settings.budget_store.ca_file.as_ref(),
+        ),
         ("upstream.credentials.bearer_key_file", bearer_key_file),
         (
             "prices.catalogue_file",

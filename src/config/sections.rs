@@ -264,6 +264,9 @@ fn budget_store<F: Form>(form: &mut F, s: &mut replicas::Settings) {
     if url.is_some_and(|url| !replicas::is_url(url.as_str())) {
         let mend = "write redis://HOST:6379, rediss://USER:PASSWORD@HOST:6379 or unix:///PATH";
         form.problem("redis_url", "it cannot be read", mend);
+    } else if s.ca_file.is_some() && url.is_some_and(|url| !replicas::is_encrypted(url.as_str())) {
+        let mend = "write rediss://, or remove it";
+        form.problem("ca_file", "the store is not reached by TLS", mend);
     }
 }
 

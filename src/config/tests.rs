@@ -28,7 +28,7 @@ fn problems(text: &str) -> Vec<Problem> {
     parse(text, &env).map_or_else(|problems| problems.0, |_| Vec::new())
 }
 
-fn settings(text: &str) -> Settings {
+pub(super) fn settings(text: &str) -> Settings {
     parse(text, &env).unwrap()
 }
 
@@ -529,6 +529,16 @@ fn a_caller_network_must_not_hold_a_trusted_proxy() {
         "identity.trusted_networks",
         "every call",
     );
+}
+
+#[test]
+fn authorities_of_a_store_in_clear_text_or_that_cannot_be_read_are_told() {
+    let clear = "[budget_store]\nredis_url = \"redis://redis.example\"\nca_file = \"Cargo.toml\"";
+    check(clear, "budget_store.ca_file", "not reached by TLS");
+    let nowhere = clear
+        .replace("redis://", "rediss://")
+        .replace("Cargo.toml", "/nonexistent");
+    check(&nowhere, "budget_store.ca_file", "cannot be read");
 }
 
 #[test]

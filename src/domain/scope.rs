@@ -132,6 +132,23 @@ impl Scope {
         true
     }
 
+    /// All that decides who is meant, as one text: part of names that replicas share, so it must
+    /// not change.
+    pub fn spelled(&self) -> String {
+        let mut spelled = String::new();
+        for facet in Facet::EVERY {
+            let named = self.facets.iter().find(|(one, _)| *one == facet);
+            if let Some((_, pattern)) = named {
+                let is_shared = self.shared.contains(&facet);
+                let sign = if is_shared { "~" } else { "=" };
+                for piece in [facet.word(), sign, pattern.as_str(), " "] {
+                    spelled.push_str(piece);
+                }
+            }
+        }
+        spelled
+    }
+
     /// The tenant that every counter of this scope belongs to, where there is only one.
     pub fn tenant(&self) -> Option<TenantId> {
         let (_, pattern) = self.facets.iter().find(|(f, _)| *f == Facet::Tenant)?;
@@ -185,5 +202,19 @@ mod tests {
             counter(&facets, &[Facet::Model]).as_deref(),
             Some("tenant=search model=anthropic.*")
         );
+    }
+
+    #[test]
+    fn a_scope_is_spelled_in_one_order_and_says_what_is_shared() {
+        let glob = |text: &str| Glob::new(text).unwrap();
+        let scope = Scope {
+            facets: vec![
+                (Facet::Model, glob("anthropic.*")),
+                (Facet::Tenant, glob("*")),
+            ],
+            shared: vec![Facet::Model],
+        };
+        assert_eq!(scope.spelled(), "tenant=* model~anthropic.* ");
+        assert_eq!(Scope::default().spelled(), "");
     }
 }

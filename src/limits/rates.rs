@@ -12,7 +12,7 @@ use super::bucket::Size;
 use super::hold::SharedLots;
 use super::settings::LimitMode;
 use crate::domain::{
-    Facet, SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedSaid, SharedWants,
+    SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedSaid, SharedWants,
 };
 
 /// By which rates a call is let in.
@@ -175,19 +175,8 @@ impl Applying {
 /// changed goes on.
 pub(super) fn shared_name(one: &Counted, what: &str) -> Arc<str> {
     let mut name = format!("{}|", one.limit.name);
-    let scope = &one.limit.settings.scope;
-    for facet in Facet::EVERY {
-        let named = scope.facets.iter().find(|(named, _)| *named == facet);
-        if let Some((_, pattern)) = named {
-            let sign = if scope.shared.contains(&facet) {
-                "~"
-            } else {
-                "="
-            };
-            // Writing to a String cannot fail.
-            let _written = write!(name, "{}{sign}{pattern} ", facet.word());
-        }
-    }
+    name.push_str(&one.limit.settings.scope.spelled());
+    // Writing to a String cannot fail.
     let _written = write!(name, "|{}|{what}", one.subject);
     name.into()
 }

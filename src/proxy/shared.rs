@@ -93,7 +93,9 @@ pub async fn follow_shared(budgets: Budgets, store: Store, clock: Arc<dyn Clock>
                 .map(|look| (look.counter.clone(), look.oldest))
                 .collect();
             let positions = store.look(&counters).await;
-            let seen: Vec<_> = looks.iter().cloned().zip(positions).collect();
+            let seen = looks.iter().cloned().zip(positions);
+            let seen = seen.filter_map(|(look, position)| Some((look, position?)));
+            let seen: Vec<_> = seen.collect();
             budgets.follow(now, &seen);
         }
     }

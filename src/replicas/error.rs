@@ -14,6 +14,11 @@ pub enum StoreError {
     /// No connection.
     #[error("no connection: {0}")]
     Unreachable(#[from] io::Error),
+    /// One node of a cluster names another, and so on.
+    #[error(
+        "the cluster does not say which node has the keys of this deployment: {0} was named last"
+    )]
+    Wandering(String),
     /// It did not answer in time.
     #[error("no answer in time")]
     TimedOut,

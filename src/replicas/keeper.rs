@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::error::StoreError;
 use super::link::{Door, Link};
@@ -23,6 +23,9 @@ pub struct Keeper {
     over: Option<Arc<str>>,
     /// A process before this one died with such a note: only the ledger knows what it spent.
     owes: bool,
+    /// When the ledger is to be read for an epoch that this replica began: earlier, another may
+    /// still forget what it settled, as the ledger will tell it.
+    sums_due: Option<Instant>,
 }
 
 impl Keeper {
@@ -33,6 +36,7 @@ impl Keeper {
             epoch: None,
             over: None,
             owes,
+            sums_due: None,
         }
     }
 
@@ -85,6 +89,10 @@ impl Keeper {
                 () = inner.broken.notified() => {}
                 _ = beat.tick() => self.beat(inner, &link, is_summing).await?,
             }
+            if self.sums_due.is_some_and(|due| due <= Instant::now()) {
+                self.sums_due = None;
+                inner.want_sums();
+            }
             // What was noted may have been an earlier connection.
             if !inner.uses(&link) {
                 return Err(inner.why_none());
@@ -114,6 +122,9 @@ impl Keeper {
             }
             ops.confirmed
         };
+        if let Some(opens_in) = door.opens_in.filter(|_| !inner.sums_own) {
+            self.sums_due = Instant::now().checked_add(opens_in);
+        }
         let is_behind = inner.is_behind.load(Ordering::Relaxed);
         let (link, applied, is_new) = door.enter(last, is_behind).await?;
         self.epoch = Some(Arc::clone(link.epoch()));

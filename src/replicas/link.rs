@@ -13,7 +13,7 @@ use super::names::{EpochNames, Names};
 use super::ops::{Numbered, arguments};
 use super::rate_words::{ENDED, RATES, SHARE_ENDED};
 use super::settings::Settings;
-use crate::domain::{SharedBook, SharedPosition, SharedWant, Usd};
+use crate::domain::{SharedBook, SharedCounter, SharedPosition, SharedWant, Usd};
 
 /// What the store says to a call.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub(super) struct Door {
     pub(super) epoch: Arc<str>,
     /// Whether replicas may still come back before anybody reserves.
     pub(super) is_closed: bool,
+    /// Where this replica began it: how long that is.
+    pub(super) opens_in: Option<Duration>,
 }
 
 /// A connection within an epoch.
@@ -123,12 +125,15 @@ impl Door {
         };
         let fresh = uuid::Uuid::now_v7().simple().to_string();
         let mut command = evalsha(&joined.join, &[names.epoch()]);
-        command.arg(fresh).arg(ms(CLOSED)).arg(over.unwrap_or(""));
+        command.arg(&fresh).arg(ms(CLOSED)).arg(over.unwrap_or(""));
         let answer = joined.ask(&command).await?;
         let [id, closed] = items::<2>(answer)?;
+        let (id, closed) = (text(id)?, number(&closed)?);
+        let opens_in = Duration::from_millis(u64::try_from(closed).unwrap_or(0));
         Ok(Self {
-            epoch: text(id)?.into(),
-            is_closed: number(&closed)? > 0,
+            opens_in: (id == fresh).then_some(opens_in),
+            epoch: id.into(),
+            is_closed: closed > 0,
             joined,
             names: names.clone(),
             lease: settings.lease,
@@ -279,20 +284,26 @@ impl Link {
         Ok(number(&self.joined.ask(&command).await?)? == 1)
     }
 
-    /// Where counters stand; with each, its oldest bucket that still counts.
+    /// Where counters stand; with each, its oldest bucket that still counts. None where the ledger
+    /// was not asked yet what was spent.
     pub(super) async fn look(
         &self,
-        counters: &[(crate::domain::SharedCounter, i64)],
-    ) -> Result<Vec<SharedPosition>, StoreError> {
-        let keys: Vec<_> = counters
-            .iter()
-            .map(|(one, _)| self.keys.counter(one))
-            .collect();
+        counters: &[(SharedCounter, i64)],
+    ) -> Result<Vec<Option<SharedPosition>>, StoreError> {
+        let mut keys = Vec::with_capacity(counters.len() * 2);
+        for (counter, _) in counters {
+            keys.push(self.keys.marker(&counter.book));
+            keys.push(self.keys.counter(counter));
+        }
         let mut command = evalsha(&self.joined.scripts.look, &keys);
+        command.arg(&self.names.ledger);
         for (_, oldest) in counters {
             command.arg(*oldest);
         }
-        positions(&list(self.joined.ask(&command).await?)?)
+        let found = positions(&list(self.joined.ask(&command).await?)?)?;
+        let is_known = |one: &SharedPosition| one.held >= Usd::ZERO;
+        let known = found.into_iter().map(|one| Some(one).filter(is_known));
+        Ok(known.collect())
     }
 
     pub(super) const fn scripts(&self) -> &Scripts {

@@ -24,7 +24,7 @@ mod store;
 mod tests;
 mod told;
 
-pub use connect::is_url;
+pub use connect::{is_encrypted, is_url};
 pub use error::StoreError;
 pub use inspect::{Condition, inspect};
 pub use keeper::Keeper;

@@ -248,8 +248,9 @@ impl Store {
         self.inner.work.notify_one();
     }
 
-    /// Where counters stand, for those who only watch; empty while the store does not answer.
-    pub async fn look(&self, counters: &[(SharedCounter, i64)]) -> Vec<SharedPosition> {
+    /// Where counters stand, for those who only watch: none of one whose ledger was not asked yet,
+    /// and an empty list while the store does not answer.
+    pub async fn look(&self, counters: &[(SharedCounter, i64)]) -> Vec<Option<SharedPosition>> {
         let Some(link) = self.inner.link.load_full() else {
             return Vec::new();
         };

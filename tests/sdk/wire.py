@@ -41,10 +41,10 @@ class Pair:
 
 
 class Wire:
-    """A port of its own before a port of this machine."""
+    """A port of its own before a port of this machine, or before a socket file."""
 
-    def __init__(self, port):
-        self._to = ("127.0.0.1", port)
+    def __init__(self, to):
+        self._to = to
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
         self._pairs = set()
@@ -59,7 +59,7 @@ class Wire:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self._to)
+                server = self._connect()
             except OSError:
                 client.close()
                 continue
@@ -70,6 +70,17 @@ class Wire:
                 pair.shut()
             for source, sink, answers in ((client, server, False), (server, client, True)):
                 threading.Thread(target=self._pass, args=(pair, source, sink, answers), daemon=True).start()
+
+    def _connect(self):
+        if isinstance(self._to, int):
+            return socket.create_connection(("127.0.0.1", self._to))
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(str(self._to))
+        except OSError:
+            server.close()
+            raise
+        return server
 
     def _pass(self, pair, source, sink, answers):
         with contextlib.suppress(OSError):

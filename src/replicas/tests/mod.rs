@@ -194,7 +194,7 @@ impl Replica {
 
     async fn at(&self, book: &str) -> SharedPosition {
         let positions = self.store.look(&[(counter(book), 0)]).await;
-        positions.first().copied().unwrap_or_default()
+        positions.first().copied().flatten().unwrap_or_default()
     }
 
     /// Waits until a counter stands there.
@@ -498,6 +498,31 @@ fn a_store_that_lost_its_memory_learns_it_from_ledger_and_calls_in_flight() {
         assert!(second.store.wait_up(Duration::from_secs(20)).await);
         let (_, answer) = first.reserve("book", 100, 71).await;
         assert!(matches!(answer, Answer::Full { position: now, .. } if now == position(30, 0)));
+    });
+}
+
+#[test]
+fn a_store_that_lost_its_memory_is_summed_up_though_nobody_calls_and_is_never_seen_as_zero() {
+    let Some(redis) = Redis::start() else { return };
+    let settings = redis.settings();
+    runtime().block_on(async {
+        let replicas = Replica::pair(&settings, &[says("book", 30)]).await;
+        for loss in 0..2 {
+            // The first time it was never asked for anything.
+            let known = async {
+                let mut beat = tokio::time::interval(Duration::from_millis(20));
+                loop {
+                    beat.tick().await;
+                    let looked = replicas[1].store.look(&[(counter("book"), 0)]).await;
+                    if let Some(known) = looked.first().copied().flatten() {
+                        return known;
+                    }
+                }
+            };
+            let first = tokio::time::timeout(Duration::from_secs(30), known).await;
+            assert_eq!(first.unwrap(), position(30, 0), "loss {loss}");
+            redis.command(&["FLUSHALL"]);
+        }
     });
 }
 
@@ -824,9 +849,9 @@ fn a_rolling_window_forgets_what_is_old_and_femtodollars_are_exact() {
         }
         assert!(replica.store.flush(Duration::from_secs(10)).await);
         let looked = replica.store.look(&[(counter("window"), 0)]).await;
-        assert_eq!(looked[0].spent, cost(5_200_000_000));
+        assert_eq!(looked[0].unwrap().spent, cost(5_200_000_000));
         let looked = replica.store.look(&[(counter("window"), 20)]).await;
-        assert_eq!(looked[0].spent, cost(3_600_000_000));
+        assert_eq!(looked[0].unwrap().spent, cost(3_600_000_000));
         // 3.6 microdollars leave no room for 97 of 100, though they would for 96.
         let call = CallId::generate(Timestamp::from_unix_ms(1_800_000_000_005));
         let mut want = want("window", 100, 97);
