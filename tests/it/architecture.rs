@@ -444,18 +444,32 @@ fn product_sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     sources(&root, "", &mut found);
-    let tests: BTreeSet<String> = found.iter().flat_map(test_files).collect();
-    found.retain(|(path, _)| !tests.contains(path));
+    let tests: BTreeSet<String> = found.iter().flat_map(test_modules).collect();
+    let is_test = |path: &str| {
+        let mut inside = path.strip_suffix(".rs");
+        while let Some(module) = inside {
+            if tests.contains(module) {
+                return true;
+            }
+            inside = module.rsplit_once('/').map(|(folder, _)| folder);
+        }
+        false
+    };
+    found.retain(|(path, _)| !is_test(path));
     found
 }
 
-/// The files that a file declares as test modules.
-fn test_files((path, text): &(String, String)) -> Vec<String> {
+/// The modules that a file declares for tests, as a path: a file of that name, or a folder.
+fn test_modules((path, text): &(String, String)) -> Vec<String> {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let declared = text.split("#[cfg(test)]\nmod ").skip(1);
+    let declared = text.split("#[cfg(test)]\n").skip(1);
+    let declared = declared.filter_map(|rest| {
+        let rest = rest.strip_prefix("pub(crate) ").unwrap_or(rest);
+        rest.strip_prefix("mod ")
+    });
     let declared = declared.filter(|rest| rest[identifier(rest).len()..].starts_with(';'));
     declared
-        .map(|rest| format!("{folder}/{}.rs", identifier(rest)))
+        .map(|rest| format!("{folder}/{}", identifier(rest)))
         .collect()
 }
 

@@ -8,7 +8,9 @@ local GONE_MAX = 1125899906842624
 -- nothing.
 local function pass(bucket, now)
   local kept = redis.call('HMGET', bucket, 'used', 'gone', 'at', 'rate')
-  local used, gone = tonumber(kept[1] or 0), tonumber(kept[2] or 0)
+  -- What has left one that is new begins farther on with each millisecond than a rate of millions a
+  -- minute goes: a lot of one that was forgotten meanwhile lies behind it.
+  local used, gone = tonumber(kept[1] or 0), tonumber(kept[2] or now % 268435456 * 4194304)
   local passed = math.max(0, now - tonumber(kept[3] or now))
   local paid = math.min(used, passed * tonumber(kept[4] or 0))
   return used - paid, (gone + paid) % GONE_MAX

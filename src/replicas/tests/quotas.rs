@@ -28,7 +28,7 @@ use crate::limits::{AccountSettings, Admitted, Hold, Limits, Rates, Refused, Set
 use crate::replicas::connect::open;
 use crate::replicas::link::{COMMON, evalsha};
 use crate::replicas::names::Names;
-use crate::replicas::rate_words::{self, RATES, SHARE_ENDED};
+use crate::replicas::rate_words::{self, ENDED, RATES, SHARE_ENDED};
 use crate::replicas::rates::{Said, said};
 
 /// The scripts, by a clock of their own.
@@ -38,7 +38,8 @@ struct Timed {
     clock: Arc<ManualClock>,
     told_ms: AtomicI64,
     rates: String,
-    ended: String,
+    /// Of a bucket, and of a quota.
+    ended: [String; 2],
     /// Another one for each run: nothing was taken of anything.
     names: Mutex<(u64, Names)>,
 }
@@ -60,11 +61,11 @@ impl Timed {
             clock: Arc::default(),
             told_ms: AtomicI64::new(-1),
             rates: String::new(),
-            ended: String::new(),
+            ended: Default::default(),
             names: Mutex::new((0, names(0))),
         };
         timed.rates = timed.load(RATES);
-        timed.ended = timed.load(SHARE_ENDED);
+        timed.ended = [ENDED, SHARE_ENDED].map(|script| timed.load(script));
         timed
     }
 
@@ -144,23 +145,17 @@ impl Timed {
         let [hash, _] = self.names().quota(quota);
         self.ask(redis::cmd("HSET").arg(hash).arg(fields));
     }
-
-    fn get(&self, quota: &str, field: &str) -> Option<i64> {
-        let [hash, _] = self.names().quota(quota);
-        redis::from_redis_value(self.ask(redis::cmd("HGET").arg(hash).arg(field))).unwrap()
-    }
-
-    fn forget(&self, quota: &str) {
-        self.ask(redis::cmd("DEL").arg(&self.names().quota(quota)));
-    }
 }
 
 /// At once.
 impl SharedRates for Timed {
     fn ended(&self, lots: Vec<SharedLotEnd>) {
         self.tell_time();
-        for lot in &lots {
-            self.ask(&rate_words::end(&self.ended, &self.names(), lot));
+        for one in &lots {
+            let [of_bucket, of_quota] = &self.ended;
+            let is_share = one.lot.share.is_some();
+            let script = if is_share { of_quota } else { of_bucket };
+            self.ask(&rate_words::end(script, &self.names(), one));
         }
     }
 }
@@ -515,25 +510,45 @@ fn a_quota_and_a_limit_are_taken_of_together_or_not_at_all() {
     assert_eq!(taken(&[share("b", 30)]), [(Some(0), true)]);
 }
 
+/// Two calls of 30, each of the whole that is there: when the first ends, nobody knows of it any more.
 #[test]
-fn a_lot_of_a_quota_that_was_forgotten_gives_nothing_of_another_back() {
+fn a_lot_of_what_was_forgotten_gives_nothing_of_another_back() {
     let Some(redis) = Redis::start() else { return };
     let timed = Timed::new(&redis);
     timed.begin();
-    let lot = |answers: Vec<SharedRateAnswer>| answers[0].lot.clone().unwrap();
-    let ended = |lot, unused| {
-        timed.ended(vec![SharedLotEnd {
-            lot,
-            unused,
-            more: 0,
-        }]);
+    let names = timed.names();
+    let [quota, _] = names.quota("quota");
+    let of_quota = (share("a", 30), quota, "backlog");
+    let bucket = SharedRate {
+        share: None,
+        ..share("", 30)
     };
-    let first = lot(timed.take(&[share("a", 30)]));
-    timed.forget("quota");
-    timed.at(1);
-    let second = lot(timed.take(&[share("a", 30)]));
-    ended(first, 30);
-    assert_eq!(timed.get("quota", "backlog"), Some(30 * 60_000));
-    ended(second, 20);
-    assert_eq!(timed.get("quota", "backlog"), Some(10 * 60_000));
+    let of_bucket = (bucket, names.bucket("quota"), "used");
+    for (want, key, field) in [of_quota, of_bucket] {
+        timed.at(0);
+        let lot = || {
+            timed
+                .take(std::slice::from_ref(&want))
+                .remove(0)
+                .lot
+                .unwrap()
+        };
+        let ended = |lot, unused| {
+            let more = 0;
+            timed.ended(vec![SharedLotEnd { lot, unused, more }]);
+        };
+        let taken = || -> i64 {
+            let said = timed.ask(redis::cmd("HGET").arg(&key).arg(field));
+            redis::from_redis_value(said).unwrap()
+        };
+        let first = lot();
+        // It is paid in half a minute, and forgotten a minute later.
+        timed.at(90_000);
+        timed.ask(redis::cmd("DEL").arg(&key));
+        let second = lot();
+        ended(first, 30);
+        assert_eq!(taken(), 30 * 60_000, "{field}");
+        ended(second, 20);
+        assert_eq!(taken(), 10 * 60_000, "{field}");
+    }
 }
