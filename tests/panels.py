@@ -827,7 +827,8 @@ def write_history(file):
         row(ledger, now - 10 * day, "history", "input_tokens", 1, 1)
         for ago in (day + minute, day + 2 * minute):  # yesterday: 2 calls, 200 x $0.01 = $2
             row(ledger, now - ago, "history", "input_tokens", 100, 10_000_000)
-        row(ledger, now - day + hour, "history", "input_tokens", 100, 10_000_000)  # later than now
+        if (now + hour) // day == now // day:
+            row(ledger, now - day + hour, "history", "input_tokens", 100, 10_000_000)  # later than now
         row(ledger, now - 7 * day - minute, "history", "input_tokens", 100, 20_000_000)  # $2
         for _ in range(2):  # today: 200 x $0.012 and 50 x $0.1 = $7.4
             row(ledger, now - minute, "history", "input_tokens", 100, 12_000_000)

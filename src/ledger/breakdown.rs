@@ -108,8 +108,7 @@ impl Breakdown {
         self.sums
             .movers
             .advance(self.reader.database(), day, now)
-            .map_err(LedgerError::of("read the days to compare with"))?;
-        Ok(false)
+            .map_err(LedgerError::of("read the days to compare with"))
     }
 
     /// Adds each row as it is read: nothing of it is kept or copied.

@@ -66,11 +66,11 @@ fn check<const N: usize>(family: LedgerFamily, entries: &[Entry], expected: [(&s
         for entry in entries {
             ledger.append(std::slice::from_ref(entry)).unwrap();
             await_readers(&ledger);
-            assert!(!followed.refresh(entry.settled_at).unwrap());
+            while followed.refresh(entry.settled_at).unwrap() {}
         }
-        assert!(!followed.refresh(at(NOW)).unwrap());
+        while followed.refresh(at(NOW)).unwrap() {}
         let mut read = Breakdown::of(&fresh.settings, at(NOW)).unwrap();
-        assert!(!read.refresh(at(NOW)).unwrap());
+        while read.refresh(at(NOW)).unwrap() {}
         assert_eq!(sums(&read, family), found(expected), "{store:?}");
         assert_eq!(
             sums(&followed, family),
@@ -130,7 +130,7 @@ fn unpriced_calls_have_calls_and_tokens_and_no_dollars() {
     let (fresh, mut ledger) = filled(StoreKind::Sqlite, &[]);
     ledger.append(&entries).unwrap();
     let mut read = Breakdown::of(&fresh.settings, at(NOW)).unwrap();
-    assert!(!read.refresh(at(NOW)).unwrap());
+    while read.refresh(at(NOW)).unwrap() {}
     let tokens = sums(&read, LedgerFamily::Tokens);
     assert_eq!(tokens.get("reported unpriced day"), Some(&1024));
 }
@@ -227,15 +227,41 @@ fn cache_writes_are_waste_when_nothing_read_while_they_lived() {
     check(LedgerFamily::Waste, &entries, expected);
 }
 
+/// Whoever asks may be told to stop: late in the day that must not take hundreds of questions.
+#[test]
+fn earlier_days_are_read_an_hour_of_them_at_a_turn() {
+    for store in stores() {
+        let (fresh, mut ledger) = filled(store, &[]);
+        let sold = |when: &str| bought(when, Dimension::InputTokens, 1, 5);
+        let days = [
+            "2026-11-01T12:00:00Z",
+            "2026-11-28T00:30:00Z",
+            "2026-11-28T22:30:00Z",
+        ];
+        ledger.append(&days.map(sold)).unwrap();
+        let mut read = Breakdown::of(&fresh.settings, at("2026-11-29T23:00:00Z")).unwrap();
+        let mut turns = 1;
+        while read.refresh(at("2026-11-29T23:00:00Z")).unwrap() {
+            turns += 1;
+            assert!(turns < 100, "it ends");
+        }
+        // 23 hours of two days.
+        assert_eq!(turns, 46, "{store:?}");
+        let changed = sums(&read, LedgerFamily::CostChange);
+        let label = format!("{} yesterday volume", sold(days[1]).application);
+        assert_eq!(changed.get(&label), Some(&-10), "{changed:?}");
+    }
+}
+
 #[test]
 fn a_new_day_begins_at_nothing_and_a_new_month_forgets_the_last() {
     let (fresh, mut ledger) = filled(StoreKind::Sqlite, &[]);
     let entries = [bought("2026-11-29T23:00:00Z", Dimension::InputTokens, 1, 5)];
     ledger.append(&entries).unwrap();
     let mut breakdown = Breakdown::of(&fresh.settings, at("2026-11-29T23:30:00Z")).unwrap();
-    assert!(!breakdown.refresh(at("2026-11-30T00:00:00Z")).unwrap());
+    while breakdown.refresh(at("2026-11-30T00:00:00Z")).unwrap() {}
     let month = found([("reported month", 5)]);
     assert_eq!(sums(&breakdown, LedgerFamily::SourceCost), month);
-    assert!(!breakdown.refresh(at("2026-12-01T00:00:00Z")).unwrap());
+    while breakdown.refresh(at("2026-12-01T00:00:00Z")).unwrap() {}
     assert_eq!(sums(&breakdown, LedgerFamily::SourceCost), found([]));
 }

@@ -13,6 +13,8 @@ use crate::domain::{Dimension, Timestamp};
 const DAY_MS: i64 = 86_400_000;
 /// What is read at once: the rows of five minutes are held in memory.
 const SLICE_MS: i64 = 300_000;
+/// How many of them one turn reads: an hour of a day.
+const SLICES_AT_ONCE: u32 = 12;
 
 /// Today, and the days that it is compared with.
 #[derive(Debug)]
@@ -80,17 +82,25 @@ impl Movers {
         add(&mut self.today, row);
     }
 
-    /// Reads the earlier days up to the time of day that it is now, each row once.
+    /// Reads the earlier days on, up to the time of day that it is now, each row once: whether
+    /// something of them is left to read. Late in the day they are hundreds of questions, and whoever
+    /// asks may be told to stop between two turns.
     pub(super) fn advance(
         &mut self,
         database: &Database,
         day: Span,
         now: Timestamp,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
+        let mut slices = 0;
         for before in &mut self.days {
-            while before.advance(database, day.from.unix_ms(), now.unix_ms())? {}
+            while before.advance(database, day.from.unix_ms(), now.unix_ms())? {
+                slices += 1;
+                if slices == SLICES_AT_ONCE {
+                    return Ok(true);
+                }
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Tenant; application, since and effect; femtodollars.
@@ -116,15 +126,15 @@ impl Movers {
 }
 
 impl Before {
-    /// Reads the next slice; whether there was one.
+    /// Reads the next slice; whether there is another.
     fn advance(&mut self, database: &Database, today: i64, now: i64) -> Result<bool, Fault> {
         let ago = self.days_ago.saturating_mul(DAY_MS);
-        let (begin, to) = (today.saturating_sub(ago), now.saturating_sub(ago));
+        let (begin, end) = (today.saturating_sub(ago), now.saturating_sub(ago));
         let from = self.read_to.unwrap_or(begin);
-        if to <= from {
+        if end <= from {
             return Ok(false);
         }
-        let to = to.min(from.saturating_add(SLICE_MS));
+        let to = end.min(from.saturating_add(SLICE_MS));
         let sql = select(database.dialect());
         let sql = format!("{sql} WHERE opened_at >= ?1 AND opened_at < ?2");
         // A failure leaves a part of them added: who sees it begins anew.
@@ -132,11 +142,14 @@ impl Before {
             add(&mut self.spend, &EntryRow::read(row)?);
             Ok(())
         })?;
+        self.read_to = Some(to);
+        if to < end {
+            return Ok(true);
+        }
         let sql = "SELECT count(*) > 0 FROM (SELECT 1 FROM entries WHERE opened_at < ?1 LIMIT 1) AS first";
         let known = database.first(sql, &[begin.into()], |row| row.flag(0))?;
         self.known = known.unwrap_or_default();
-        self.read_to = Some(to);
-        Ok(true)
+        Ok(false)
     }
 }
 
