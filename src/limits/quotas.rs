@@ -54,34 +54,16 @@ impl Applying {
         let requests = account.requests.and_then(|size| {
             let part = by.part(size);
             state.requests.pass(now_ms, part.rate);
-            let wait = match by {
-                RateOf::Part(_) => Some(state.requests.wait_ms(&self.tenant, 1, part)),
-                RateOf::Any => Some(0),
-                RateOf::Told(told) => told.requests.as_ref().map_or(Some(0), |one| one.wait_ms),
-            };
-            (wait != Some(0)).then_some(Lack {
-                what: What::Requests,
-                most: size.rate,
-                asked: 1,
-                wait_ms: wait,
-            })
+            let own = || Some(state.requests.wait_ms(&self.tenant, 1, part));
+            by.lack(What::Requests, size, 1, own)
         });
         let tokens = account.tokens.and_then(|size| {
             let part = by.part(size);
             state.tokens.pass(now_ms, part.rate);
             let asked = demand.tokens(self.account_weights());
-            let own = || state.tokens.wait_ms(&self.tenant, asked, part);
-            let wait = match by {
-                RateOf::Part(_) => fits(asked, size.rate).then(own),
-                RateOf::Any => Some(0),
-                RateOf::Told(told) => told.tokens.as_ref().map_or(Some(0), |one| one.wait_ms),
-            };
-            (asked > 0 && wait != Some(0)).then_some(Lack {
-                what: What::Tokens,
-                most: size.rate,
-                asked,
-                wait_ms: wait,
-            })
+            let wait = || state.tokens.wait_ms(&self.tenant, asked, part);
+            let own = || fits(asked, size.rate).then(wait);
+            by.lack(What::Tokens, size, asked, own)
         });
         Lack::worst([requests, tokens])
     }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use super::applying::{Applying, Counted, Demand};
 use super::bucket::Size;
 use super::hold::SharedLots;
+use super::lack::Lack;
+use super::refused::What;
 use super::settings::LimitMode;
 use crate::domain::{
     SharedLotEnd, SharedRate, SharedRateAnswer, SharedRates, SharedSaid, SharedWants,
@@ -60,6 +62,28 @@ impl RateOf<'_> {
             Self::Part(_) | Self::Any | Self::Told(_) => size,
         }
     }
+
+    /// Why an amount has no room in a rate; `own` says how long until it fits in the bucket of this
+    /// process, where that decides.
+    pub(super) fn lack(
+        self,
+        what: What,
+        size: Size,
+        asked: u64,
+        own: impl FnOnce() -> Option<u64>,
+    ) -> Option<Lack> {
+        let wait_ms = match self {
+            Self::Part(_) => own(),
+            Self::Any => Some(0),
+            Self::Told(told) => told.wait_ms(what),
+        };
+        (asked > 0 && wait_ms != Some(0)).then_some(Lack {
+            what,
+            most: size.rate,
+            asked,
+            wait_ms,
+        })
+    }
 }
 
 impl Sorted {
@@ -89,6 +113,16 @@ impl Sorted {
 }
 
 impl Told {
+    /// How long until it fits, by the store; `None`: never. What it was not asked has room.
+    fn wait_ms(&self, what: What) -> Option<u64> {
+        let answer = match what {
+            What::Requests => self.requests.as_ref(),
+            What::Tokens => self.tokens.as_ref(),
+            What::Calls => None,
+        };
+        answer.map_or(Some(0), |one| one.wait_ms)
+    }
+
     fn lots(&self) -> SharedLots {
         let lot =
             |answer: &Option<SharedRateAnswer>| answer.as_ref().and_then(|one| one.lot.clone());
