@@ -155,11 +155,20 @@ impl Client {
 
     /// Reads a whole answer, or what there is of it.
     pub(crate) fn answer(&mut self) -> Answer {
+        let answer = self.answer_if_any();
+        assert!(answer.is_some(), "closed before the head");
+        answer.unwrap()
+    }
+
+    /// Reads a whole answer; `None` when the proxy closes before its head.
+    pub(crate) fn answer_if_any(&mut self) -> Option<Answer> {
         let end = loop {
             if let Some(at) = find(&self.read, b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.read_more(), "closed before the head");
+            if !self.read_more() {
+                return None;
+            }
         };
         let head: Vec<u8> = self.read.drain(..end).collect();
         let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
@@ -172,12 +181,12 @@ impl Client {
                 (std::mem::take(&mut self.read), true)
             }
         };
-        Answer {
+        Some(Answer {
             status,
             head,
             body,
             whole,
-        }
+        })
     }
 
     fn counted(&mut self, length: usize) -> (Vec<u8>, bool) {
@@ -220,7 +229,7 @@ impl Client {
     /// Reads what comes next; false at the end, whether it is an orderly one or not.
     fn read_more(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer) {
+        match read(self.stream.as_mut(), &mut buffer) {
             Ok(0) => false,
             Ok(length) => {
                 self.read.extend_from_slice(&buffer[..length]);
@@ -231,6 +240,17 @@ impl Client {
                 assert!(!late, "nothing came for {PATIENCE:?}");
                 false
             }
+        }
+    }
+}
+
+/// Reads what comes next. A read with a time-out does not go on by itself after the process was
+/// stopped and continued (signal(7)).
+pub(super) fn read(stream: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
         }
     }
 }

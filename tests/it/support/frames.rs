@@ -1,10 +1,10 @@
 //! HTTP/2 written by hand: frames as RFC 9113 section 4.1 has them, and headers as literals without
 //! indexing (RFC 7541 section 6.2.2), so that a test can send what no library would.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
-use super::client::prepare;
+use super::client::{prepare, read};
 
 /// A connection that has sent its preface and these settings.
 pub(crate) struct Http2 {
@@ -81,7 +81,7 @@ impl Http2 {
     fn fill(&mut self, length: usize) -> Option<()> {
         let mut buffer = [0; 16 * 1024];
         while self.read.len() < length {
-            match self.socket.read(&mut buffer) {
+            match read(&mut self.socket, &mut buffer) {
                 Ok(0) => return None,
                 Ok(read) => self.read.extend_from_slice(&buffer[..read]),
                 Err(error) => {
