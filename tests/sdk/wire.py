@@ -50,7 +50,8 @@ class Wire:
         self._pairs = set()
         self._lock = threading.Lock()
         self._down = self._loses_answers = False
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self):
         while True:
@@ -117,5 +118,9 @@ class Wire:
             self._loses_answers = False
 
     def close(self):
+        # Closing wakes nobody who accepts, and one who is woken later takes the connections of the
+        # socket that has its number by then.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
         self._break()
