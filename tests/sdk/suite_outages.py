@@ -121,7 +121,7 @@ class Outages(replicas.OnPostgres):
                 kills += len(dying)
                 self.start_in_vain(proxies[dying[-1]], draw)
                 with concurrent.futures.ThreadPoolExecutor(len(dying)) as threads:
-                    proxies |= zip(dying, threads.map(self.started, dying))
+                    proxies |= zip(dying, threads.map(self.replica, dying))
                 load.proxies = list(proxies.values())
             self.wait_for_more_entries(20)
         with self.subTest("calls broke with their replica and failed in no other way"):
@@ -130,17 +130,6 @@ class Outages(replicas.OnPostgres):
         with self.subTest("what was in the spill was settled"):
             sources = collections.Counter(entry["usage_source"] for entry in found)
             self.assertGreater(sources["reported"], sources["estimated"])
-
-    def started(self, name):
-        """A replica as an orchestrator starts it: again, where its first connection breaks."""
-        for _ in range(5):
-            try:
-                return self.replica(name)
-            except RuntimeError as error:
-                if "cannot connect to the ledger's PostgreSQL" not in str(error):
-                    raise
-                print(f"\n    {name} is started again")
-        return self.replica(name)
 
     @staticmethod
     def start_in_vain(proxy, draw):
