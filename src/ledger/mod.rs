@@ -79,7 +79,7 @@ pub use past::PastCall;
 pub use period::{Period, Span};
 pub use postgres::{
     Beat, Leases, PostgresProblem, PostgresSettings, ROLES_SQL, SharedCondition, SharedDeliveries,
-    SharedDelivery, SslMode, Tables, inspect_shared, migrate, postgres_schema,
+    SharedDelivery, SslMode, Tables, Witness, inspect_shared, migrate, postgres_schema,
 };
 pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};

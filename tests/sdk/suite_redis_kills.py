@@ -345,5 +345,51 @@ class OnOnePostgres(Kills, replicas.OnPostgres):
     def sent(self, _):
         return [entry for entry in self.entries() if entry["outcome"] != "budget_refused"]
 
+    def died(self):
+        """Entries of calls that somebody else settled."""
+        return [entry for entry in self.entries() if entry["usage_reason"] == "process_died"]
+
+    def agree(self, epoch):
+        """Redis says of each budget what rows of entries say, in the same epoch."""
+        rows = self.sent(None)
+        sums = {name: sum((counted(e) for e in rows if fnmatch(e["tenant"], budget.get("tenant", "*"))), USD(0))
+                for name, budget in BUDGETS.items()}
+        self.assertEqual(epoch, self.epoch(), "nothing was summed up again")
+        return self.in_redis() == {name: (total, USD(0)) for name, total in sums.items()}
+
+    def die_with_calls_in_flight(self, count):
+        """A replica whose calls the ledger knows as open."""
+        gone = self.replica("two", self.sections("refuse"), lease="10s")
+        until("it shares", lambda: gone.metric(shared.MODE, mode="shared") == 1)
+        slow = "input=10,output=10,delay-head-ms=60000"
+
+        def hang():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                call(gone, "wide", "converse", slow)
+        for _ in range(count):
+            threading.Thread(target=hang, daemon=True).start()
+        until("its calls are told as open", lambda: self.count("open_calls") == count)
+        gone.kill()
+
+    def test_what_a_dead_replica_left_open_counts_as_its_entry_also_where_redis_was_emptied(self):
+        stays = self.replica("one", self.sections("refuse"), lease="10s")
+        until("it shares", lambda: stays.metric(shared.MODE, mode="shared") == 1)
+        settled = 0
+        for is_emptied in (True, False):
+            with self.subTest(is_emptied=is_emptied):
+                self.assertEqual(200, call(stays, "wide", *SHAPES[0]))
+                self.die_with_calls_in_flight(3)
+                if is_emptied:
+                    self.redis.command("FLUSHALL")
+                # Without them, long before they are settled.
+                until("it is summed up", self.is_summed_up)
+                epoch = self.epoch()
+                settled += 3
+                until("the other settles them", lambda: len(self.died()) == settled)
+                with contextlib.suppress(AssertionError):
+                    until("Redis is told", lambda: self.agree(epoch))
+                self.assertTrue(self.agree(epoch), f"{self.in_redis()}, {[counted(e) for e in self.sent(None)]}")
+        self.assertEqual(0, stays.terminate())
+
     def test_replicas_on_one_ledger_are_killed_at_random_moments(self):
         self.kill_in_trouble("local-share", KILLS * 4 // 10)

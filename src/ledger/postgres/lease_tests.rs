@@ -48,7 +48,7 @@ impl Replica {
 
     fn settle_for_the_gone(&mut self) -> u64 {
         let settle = |call: OpenCall| entry_of(&call);
-        self.leases.settle_for_the_gone(settle).unwrap()
+        self.leases.settle_for_the_gone(settle, &mut ()).unwrap()
     }
 }
 
@@ -101,6 +101,53 @@ fn open_calls_of_a_replica_that_is_gone_are_settled_once_by_another() {
         assert_eq!(call_ids(&ledger), expected);
         let left = "SELECT (SELECT count(*) FROM open_calls) + (SELECT count(*) FROM replicas)";
         assert_eq!(number(&session(shared), left), 1, "only the one that lives");
+    });
+}
+
+/// Hears of entries, and looks at each time what another connection sees of them.
+struct Hears<'a> {
+    shared: &'a Settings,
+    told: Vec<String>,
+    seen: Vec<i64>,
+}
+
+impl Hears<'_> {
+    fn look(&mut self) {
+        let seen = number(&session(self.shared), "SELECT count(*) FROM entries");
+        self.seen.push(seen);
+    }
+}
+
+impl Witness for Hears<'_> {
+    fn about_to_commit(&mut self, added: &[Entry]) {
+        let calls = added.iter().map(|entry| entry.call_id.to_string());
+        self.told.extend(calls);
+        self.look();
+    }
+
+    fn ended(&mut self) {
+        self.look();
+    }
+}
+
+#[test]
+fn of_entries_for_another_the_new_ones_are_told_before_they_are_committed() {
+    check(AT_ONCE, |shared, mut one, mut two| {
+        let calls = [two.open(), two.open()];
+        two.leases.beat().unwrap();
+        let mut ledger = Ledger::open(&two.settings).unwrap();
+        ledger.append(&[entry_of(&calls[0])]).unwrap();
+        drop((two, ledger));
+        expire(shared, "two");
+        let (told, seen) = (Vec::new(), Vec::new());
+        let mut hears = Hears { shared, told, seen };
+        let settle = |call: OpenCall| entry_of(&call);
+        for expected in [0, 1] {
+            let settled = one.leases.settle_for_the_gone(settle, &mut hears);
+            assert_eq!(settled.unwrap(), expected);
+        }
+        assert_eq!(hears.told, [calls[1].call_id.to_string()]);
+        assert_eq!(hears.seen, [1, 2]);
     });
 }
 

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::append::append;
+use super::append::append_and_name;
 use super::{Refusal, Session, failed, open, sums};
 use crate::domain::{CallId, Entry, ReplicaId};
 use crate::ledger::database::Value;
@@ -53,6 +53,22 @@ pub enum Beat {
     Returned,
     /// Another process has the same id.
     Doubled,
+}
+
+/// Who is told of entries that are made for another process.
+pub trait Witness {
+    /// These are added, and about to be committed.
+    fn about_to_commit(&mut self, added: &[Entry]);
+
+    /// They are; or it failed, and they will be made again where they are not there.
+    fn ended(&mut self);
+}
+
+/// Nobody.
+impl Witness for () {
+    fn about_to_commit(&mut self, _added: &[Entry]) {}
+
+    fn ended(&mut self) {}
 }
 
 impl Leases {
@@ -125,7 +141,7 @@ impl Leases {
         settle: impl FnMut(OpenCall) -> Entry,
     ) -> Result<u64, LedgerError> {
         let own = self.replica.as_str().to_owned();
-        self.settle_for(&own, settle)
+        self.settle_for(&own, settle, &mut ())
     }
 
     /// Renews the lease, and tells what was opened and what ended since the last beat.
@@ -153,12 +169,13 @@ impl Leases {
     pub fn settle_for_the_gone(
         &mut self,
         mut settle: impl FnMut(OpenCall) -> Entry,
+        witness: &mut impl Witness,
     ) -> Result<u64, LedgerError> {
         let gone = self.listen();
         let gone = gone.map_err(failed("look for the other replicas"))?;
         let mut settled = 0_u64;
         for replica in gone {
-            let calls = self.settle_for(&replica, &mut settle)?;
+            let calls = self.settle_for(&replica, &mut settle, witness)?;
             tracing::warn!(
                 event = "replica_gone",
                 replica,
@@ -282,10 +299,11 @@ impl Leases {
         &self,
         replica: &str,
         mut settle: impl FnMut(OpenCall) -> Entry,
+        witness: &mut impl Witness,
     ) -> Result<u64, LedgerError> {
         let mut settled = 0_u64;
         loop {
-            let done = self.settle_some(replica, &mut settle);
+            let done = self.settle_some(replica, &mut settle, witness);
             if done.is_err() {
                 self.session.disconnect();
             }
@@ -303,6 +321,7 @@ impl Leases {
         &self,
         replica: &str,
         settle: &mut impl FnMut(OpenCall) -> Entry,
+        witness: &mut impl Witness,
     ) -> Result<(u64, bool), Refusal> {
         self.session.batch("BEGIN")?;
         // Whoever holds the row settles; the others pass on.
@@ -327,16 +346,32 @@ impl Leases {
             calls.push(row.try_get(0).map_err(Refusal::Refused)?);
             entries.extend(scanned.records.into_iter().map(&mut *settle));
         }
-        let added = append(&self.session, &entries)?;
+        let added = append_and_name(&self.session, &entries)?;
+        // One that has its entry already was told of as it was made.
+        entries.retain(|entry| added.contains(&entry.call_id.to_string()));
         let is_last = rows.len() < CALLS_MAX || calls.is_empty();
+        let forgotten = (!is_ours && is_last).then_some(replica);
+        self.end_calls(replica, &calls, forgotten)?;
+        witness.about_to_commit(&entries);
+        let committed = self.session.batch("COMMIT");
+        witness.ended();
+        committed.map(|()| (entries.len() as u64, !is_last))
+    }
+
+    /// Within a transaction: these calls are open no more, and a replica that has none is forgotten.
+    fn end_calls(
+        &self,
+        replica: &str,
+        calls: &[String],
+        forgotten: Option<&str>,
+    ) -> Result<(), Refusal> {
         self.session.run(async |live| {
             live.client.execute(ENDED, &[&replica, &calls]).await?;
-            if !is_ours && is_last {
+            if let Some(replica) = forgotten {
                 live.client.execute(FORGET, &[&replica]).await?;
             }
-            live.client.batch_execute("COMMIT").await
-        })?;
-        Ok((added, !is_last))
+            Ok(())
+        })
     }
 }
 
