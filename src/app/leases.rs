@@ -106,7 +106,7 @@ fn beat(leases: &mut Leases, gates: &Weak<Gates>, runtime: &Handle) -> Result<Be
     };
     let (estimator, world) = (Estimator::default(), gates.world.load());
     let entry = |call| entry_of_lost_call(call, &estimator, &world.catalogue, &*gates.clock);
-    let mut replicas = TellReplicas::of(&gates, runtime);
+    let mut replicas = TellReplicas::new(&gates.budgets, gates.replicas.as_ref(), runtime);
     leases.settle_for_the_gone(entry, &mut replicas)?;
     Ok(beat)
 }

@@ -62,6 +62,7 @@ pub(crate) mod test_stores;
 mod totals;
 mod verify;
 mod waste;
+mod witness;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,7 +80,7 @@ pub use past::PastCall;
 pub use period::{Period, Span};
 pub use postgres::{
     Beat, Leases, PostgresProblem, PostgresSettings, ROLES_SQL, SharedCondition, SharedDeliveries,
-    SharedDelivery, SslMode, Tables, Witness, inspect_shared, migrate, postgres_schema,
+    SharedDelivery, SslMode, Tables, inspect_shared, migrate, postgres_schema,
 };
 pub use query::{Group, GroupBy, LedgerReader, Summary, Sums};
 pub use recover::{Recovered, recover};
@@ -96,6 +97,7 @@ pub use stored_call::{
 };
 pub use totals::{PeriodTotal, PeriodTotals, Totals};
 pub use verify::{Verified, verify};
+pub use witness::Witness;
 
 /// How often the writer asks the disk to keep what was written, under default durability.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);

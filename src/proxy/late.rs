@@ -1,9 +1,8 @@
-//! Entries that are made for a replica that is gone count in the budgets that all replicas share.
+//! Entries that are made for a process that died count in the budgets that all replicas share.
 
 use tokio::runtime::Handle;
 
 use super::settle::of_entry;
-use super::world::Gates;
 use crate::budgets::Budgets;
 use crate::domain::{Entry, ModelRef, SharedLate};
 use crate::ledger::Witness;
@@ -19,11 +18,11 @@ pub struct TellReplicas<'a> {
 }
 
 impl<'a> TellReplicas<'a> {
-    /// As these gates share their budgets.
-    pub fn of(gates: &'a Gates, runtime: &'a Handle) -> Self {
+    /// Of entries that count in these budgets. The runtime asks the store.
+    pub const fn new(budgets: &'a Budgets, store: Option<&'a Store>, runtime: &'a Handle) -> Self {
         Self {
-            budgets: &gates.budgets,
-            store: gates.replicas.as_ref(),
+            budgets,
+            store,
             runtime,
             late: None,
         }

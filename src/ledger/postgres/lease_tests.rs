@@ -9,7 +9,7 @@ use crate::domain::{Entry, ReplicaId};
 use crate::ledger::open_record::tests::open_call;
 use crate::ledger::store::tests::{call_ids, entry_of};
 use crate::ledger::test_stores::{fresh, servers};
-use crate::ledger::{Ledger, OpenCall, OpenCalls};
+use crate::ledger::{Ledger, OpenCall, OpenCalls, Witness};
 
 /// One of several processes, with a directory of its own.
 struct Replica {
@@ -185,7 +185,8 @@ fn the_owner_that_comes_back_settles_nothing_twice() {
         let mut ledger = Ledger::open(&two.settings).unwrap();
         ledger.append(&[entry_of(&call)]).unwrap();
         // Or it died after all, and reads its own log.
-        let recovered = crate::ledger::recover(&mut ledger, |call| entry_of(&call)).unwrap();
+        let recovered =
+            crate::ledger::recover(&mut ledger, |call| entry_of(&call), &mut ()).unwrap();
         assert_eq!((recovered.settled, recovered.already_settled), (0, 1));
         assert_eq!(call_ids(&ledger), [call.call_id.to_string()]);
     });
@@ -270,11 +271,18 @@ fn a_replica_whose_disk_is_gone_settles_what_it_told_when_it_starts_again() {
         let new_disk = tempfile::tempdir().unwrap();
         again.directory = new_disk.path().to_owned();
         let mut ledger = Ledger::open(&again).unwrap();
-        let recovered = crate::ledger::recover(&mut ledger, |call| entry_of(&call)).unwrap();
+        let recovered =
+            crate::ledger::recover(&mut ledger, |call| entry_of(&call), &mut ()).unwrap();
         assert_eq!(recovered.settled, 0);
         let mut leases = Leases::join(&again).unwrap().unwrap();
-        assert_eq!(leases.settle_own(|call| entry_of(&call)).unwrap(), 1);
-        assert_eq!(leases.settle_own(|call| entry_of(&call)).unwrap(), 0);
+        assert_eq!(
+            leases.settle_own(|call| entry_of(&call), &mut ()).unwrap(),
+            1
+        );
+        assert_eq!(
+            leases.settle_own(|call| entry_of(&call), &mut ()).unwrap(),
+            0
+        );
         assert_eq!(call_ids(&ledger), [call.call_id.to_string()]);
         let lives = "SELECT count(*) FROM replicas WHERE id = 'two'";
         assert_eq!(number(&session(shared), lives), 1);

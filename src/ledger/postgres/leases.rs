@@ -19,7 +19,7 @@ use crate::domain::{CallId, Entry, ReplicaId};
 use crate::ledger::database::Value;
 use crate::ledger::mirror::{Mirror, News};
 use crate::ledger::open_record::scan;
-use crate::ledger::{LedgerError, OpenCall, Settings, StoreKind, replica};
+use crate::ledger::{LedgerError, OpenCall, Settings, StoreKind, Witness, replica};
 
 /// This replica's place among those that share the ledger.
 #[derive(Debug)]
@@ -53,22 +53,6 @@ pub enum Beat {
     Returned,
     /// Another process has the same id.
     Doubled,
-}
-
-/// Who is told of entries that are made for another process.
-pub trait Witness {
-    /// These are added, and about to be committed.
-    fn about_to_commit(&mut self, added: &[Entry]);
-
-    /// They are; or it failed, and they will be made again where they are not there.
-    fn ended(&mut self);
-}
-
-/// Nobody.
-impl Witness for () {
-    fn about_to_commit(&mut self, _added: &[Entry]) {}
-
-    fn ended(&mut self) {}
 }
 
 impl Leases {
@@ -139,9 +123,10 @@ impl Leases {
     pub fn settle_own(
         &mut self,
         settle: impl FnMut(OpenCall) -> Entry,
+        witness: &mut impl Witness,
     ) -> Result<u64, LedgerError> {
         let own = self.replica.as_str().to_owned();
-        self.settle_for(&own, settle, &mut ())
+        self.settle_for(&own, settle, witness)
     }
 
     /// Renews the lease, and tells what was opened and what ended since the last beat.

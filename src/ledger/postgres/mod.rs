@@ -32,7 +32,7 @@ pub(super) use append::append;
 pub use deliveries::SharedDeliveries;
 pub use delivery::SharedDelivery;
 pub use inspect::{SharedCondition, Tables, inspect_shared};
-pub use leases::{Beat, Leases, Witness};
+pub use leases::{Beat, Leases};
 pub use schema::postgres_schema;
 pub use settings::{PostgresProblem, PostgresSettings, SslMode};
 pub(super) use sums::forget;

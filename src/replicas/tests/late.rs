@@ -167,3 +167,21 @@ fn one_that_dies_between_telling_and_committing_is_followed_by_another_who_tells
         assert_eq!(alive.spent().await, counts(BEFORE + 52));
     });
 }
+
+/// A process that starts settles what was left open before it reads for others.
+#[test]
+fn one_that_reads_no_ledger_yet_keeps_nobody_from_reading_it() {
+    let Some(redis) = Redis::start() else { return };
+    let settings = redis.settings();
+    runtime().block_on(async {
+        let early = Arc::new(Replica::silent(&settings, LedgerOf::All).await);
+        let reader = Replica::silent(&settings, LedgerOf::All).await;
+        let asking = Arc::clone(&early);
+        let asked = tokio::spawn(async move { asking.reserve("book", 100, 10).await.1 });
+        reader.store.inner.want_sums();
+        let epoch = reader.asked_for_sums().await;
+        reader.store.sum(epoch, vec![says("book", BEFORE)]);
+        reader.until("book", BEFORE, 0).await;
+        asked.abort();
+    });
+}
