@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 
 use crate::budgets::Budgets;
 use crate::config::Settings;
@@ -11,7 +12,8 @@ use crate::domain::Clock;
 use crate::ledger::{Leases, Ledger, OpenCalls, PeriodTotals, Recovered, recover};
 use crate::meters::Estimator;
 use crate::pricing::Catalogue;
-use crate::proxy::{entry_of_lost_call, of_ledger, spent_in};
+use crate::proxy::{TellReplicas, entry_of_lost_call, of_ledger, spent_in};
+use crate::replicas::Store;
 
 /// The books of a proxy that is about to serve.
 pub(super) struct Books {
@@ -26,7 +28,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Settles what was left open, then sums up: on a thread that may wait, as the ledger may lie
+    /// Settles what was left open, and tells the store of shared budgets; then sums up: on a thread that may wait, as the ledger may lie
     /// on a server.
     ///
     /// # Errors
@@ -36,10 +38,11 @@ impl Books {
         ledger: Ledger,
         catalogue: &Arc<Catalogue>,
         clock: &Arc<dyn Clock>,
+        replicas: Option<&Store>,
     ) -> anyhow::Result<(Self, Ledger)> {
         let (settings, clock) = (settings.clone(), Arc::clone(clock));
-        let catalogue = Arc::clone(catalogue);
-        let open = move || Self::read(&settings, ledger, &catalogue, &*clock);
+        let (catalogue, replicas) = (Arc::clone(catalogue), replicas.cloned());
+        let open = move || Self::read(&settings, ledger, &catalogue, &*clock, replicas.as_ref());
         tokio::task::spawn_blocking(open).await?
     }
 
@@ -48,14 +51,19 @@ impl Books {
         mut ledger: Ledger,
         catalogue: &Arc<Catalogue>,
         clock: &dyn Clock,
+        replicas: Option<&Store>,
     ) -> anyhow::Result<(Self, Ledger)> {
         let estimator = Estimator::default();
         let entry = |call| entry_of_lost_call(call, &estimator, catalogue, clock);
-        let recovered = recover(&mut ledger, entry);
+        // How budgets name their counters; nothing is counted here yet.
+        let named = Budgets::new(settings.budgets.clone(), &[], clock.now());
+        let runtime = Handle::current();
+        let mut told = TellReplicas::new(&named, replicas, &runtime);
+        let recovered = recover(&mut ledger, entry, &mut told);
         let mut recovered = recovered.context("settle the calls that were left open")?;
         let mut leases = Leases::join(&settings.ledger)?;
         if let Some(leases) = &mut leases {
-            let settled = leases.settle_own(entry)?;
+            let settled = leases.settle_own(entry, &mut told)?;
             recovered.settled = recovered.settled.saturating_add(settled);
         }
         let open_calls = OpenCalls::open(&settings.ledger).context("open the open-calls log")?;

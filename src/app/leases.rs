@@ -7,10 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 
 use crate::ledger::{Beat, Leases, LedgerError};
 use crate::meters::Estimator;
-use crate::proxy::{Gates, entry_of_lost_call};
+use crate::proxy::{Gates, TellReplicas, entry_of_lost_call};
 use crate::telemetry::Metrics;
 
 /// The running thread; none where the ledger is not shared. It ends when this is dropped.
@@ -20,18 +21,22 @@ pub(super) struct LeasesThread {
 }
 
 impl LeasesThread {
+    /// To be called on a runtime, which asks the store of shared budgets.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
     pub(super) fn start(leases: Option<Leases>, gates: &Arc<Gates>) -> anyhow::Result<Self> {
         let (stop, stopped) = sync_channel(1);
         let Some(leases) = leases else {
             let (stop, thread) = (None, None);
             return Ok(Self { stop, thread });
         };
-        let metrics = Arc::clone(&gates.metrics);
+        let (metrics, runtime) = (Arc::clone(&gates.metrics), Handle::current());
         // The queue of settlements ends with the gates, and this thread outlives it.
         let gates = Arc::downgrade(gates);
         let thread = std::thread::Builder::new()
             .name("leases".to_owned())
-            .spawn(move || keep(leases, &gates, &metrics, &stopped))
+            .spawn(move || keep(leases, &gates, &runtime, &metrics, &stopped))
             .context("start the thread of the leases")?;
         Ok(Self {
             stop: Some(stop),
@@ -51,14 +56,20 @@ impl Drop for LeasesThread {
     }
 }
 
-fn keep(mut leases: Leases, gates: &Weak<Gates>, metrics: &Metrics, stop: &Receiver<()>) {
+fn keep(
+    mut leases: Leases,
+    gates: &Weak<Gates>,
+    runtime: &Handle,
+    metrics: &Metrics,
+    stop: &Receiver<()>,
+) {
     let mut is_doubled = false;
     loop {
         if let Err(error) = leases.fold_sums() {
             metrics.ledger_failed("fold");
             tracing::warn!(event = "fold_failed", %error, "reports have more rows to read");
         }
-        match beat(&mut leases, gates) {
+        match beat(&mut leases, gates, runtime) {
             Ok(Beat::Renewed) => is_doubled = false,
             Ok(Beat::Returned) => tracing::warn!(
                 event = "replica_returned",
@@ -88,14 +99,15 @@ fn keep(mut leases: Leases, gates: &Weak<Gates>, metrics: &Metrics, stop: &Recei
     }
 }
 
-fn beat(leases: &mut Leases, gates: &Weak<Gates>) -> Result<Beat, LedgerError> {
+fn beat(leases: &mut Leases, gates: &Weak<Gates>, runtime: &Handle) -> Result<Beat, LedgerError> {
     let beat = leases.beat()?;
     let Some(gates) = gates.upgrade() else {
         return Ok(beat);
     };
     let (estimator, world) = (Estimator::default(), gates.world.load());
     let entry = |call| entry_of_lost_call(call, &estimator, &world.catalogue, &*gates.clock);
-    leases.settle_for_the_gone(entry)?;
+    let mut replicas = TellReplicas::new(&gates.budgets, gates.replicas.as_ref(), runtime);
+    leases.settle_for_the_gone(entry, &mut replicas)?;
     Ok(beat)
 }
 

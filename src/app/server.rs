@@ -86,15 +86,17 @@ impl Server {
         let ring = Arc::<KeyRing>::default();
         let Tables { world, connections } = Tables::load(&settings, &ring)?;
         let (known, callers) = Known::open(&settings)?;
-        let (mut books, ledger) = Books::open(&settings, ledger, &world.catalogue, &clock).await?;
         let metrics = start_metrics(&settings)?;
+        let mut shared = Shared::open(&settings, &metrics).await?;
+        let (catalogue, store) = (&world.catalogue, shared.store.as_ref());
+        let (mut books, ledger) = Books::open(&settings, ledger, catalogue, &clock, store).await?;
+        shared.follow(&books.budgets, &clock);
         let (journal, spill) = start_journal(ledger, spill, &replayed, &metrics)?;
 
         let mut tasks = JoinSet::new();
         let (credentials, role_sessions) =
             start_credentials(&settings, &clock, &metrics, &mut tasks).await?;
         let keys = start_keys(&settings, ring, &metrics, &clock, &mut tasks);
-        let shared = Shared::open(&settings, &books.budgets, &metrics, &clock).await?;
         let (settlements, queue) = queue(settings.listener.calls_in_flight_max);
         let gates = Arc::new(Gates {
             world: ArcSwap::from_pointee(world),

@@ -28,16 +28,11 @@ impl Shared {
     ///
     /// # Errors
     /// When the name of the ledger cannot be read or written.
-    pub(super) async fn open(
-        settings: &Settings,
-        budgets: &Budgets,
-        metrics: &Arc<Metrics>,
-        clock: &Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn open(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         let mut tasks = JoinSet::new();
         if settings.budget_store.redis_url.is_none() {
             let store = None;
-            if !budgets.is_empty() {
+            if !settings.budgets.is_empty() {
                 metrics.budget_store_mode("memory");
             }
             return Ok(Self { store, tasks });
@@ -52,8 +47,6 @@ impl Shared {
         let note = settings.ledger.directory.join("budget-store.untold");
         let (store, keeper) = Store::new(&settings.budget_store, ledger, Arc::clone(metrics), note);
         tasks.spawn(keeper.run());
-        let following = follow_shared(budgets.clone(), store.clone(), Arc::clone(clock));
-        tasks.spawn(following);
         if !store.wait_up(FIRST_MAX).await {
             tracing::warn!(
                 event = "budget_store_away",
@@ -62,6 +55,14 @@ impl Shared {
         }
         let store = Some(store);
         Ok(Self { store, tasks })
+    }
+
+    /// Has the counters of this process follow those of all.
+    pub(super) fn follow(&mut self, budgets: &Budgets, clock: &Arc<dyn Clock>) {
+        if let Some(store) = self.store.clone() {
+            let following = follow_shared(budgets.clone(), store, Arc::clone(clock));
+            self.tasks.spawn(following);
+        }
     }
 
     /// Tells the store the last of it.

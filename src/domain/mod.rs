@@ -47,7 +47,7 @@ pub use rates::{
 };
 pub use scope::{Facet, Scope, Subject};
 pub use secret::Secret;
-pub use shared::{SharedBook, SharedCounter, SharedHolds, SharedPosition, SharedWant};
+pub use shared::{SharedBook, SharedCounter, SharedHolds, SharedLate, SharedPosition, SharedWant};
 pub use standing::BudgetStanding;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use usage::{Dimension, Reading, Usage, UsageReason, UsageSource};

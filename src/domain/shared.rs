@@ -36,6 +36,17 @@ pub struct SharedWant {
     pub blocks: bool,
 }
 
+/// What a call of a process that died cost, from whoever makes its entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedLate {
+    /// The call.
+    pub call: CallId,
+    /// Where it counts.
+    pub counters: Vec<SharedCounter>,
+    /// As how much.
+    pub amount: Usd,
+}
+
 /// Where a counter stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SharedPosition {

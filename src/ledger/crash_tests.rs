@@ -74,7 +74,7 @@ proptest! {
         let settings = Settings::in_directory(directory.path());
         let opened = opened_before_kill(&mut start_victim(directory.path()), at_least);
         let mut ledger = Ledger::open(&settings).unwrap();
-        recover(&mut ledger, |call| entry_of(&call)).unwrap();
+        recover(&mut ledger, |call| entry_of(&call), &mut ()).unwrap();
         let entries: BTreeSet<String> = call_ids(&ledger).into_iter().collect();
         prop_assert!(opened.is_subset(&entries));
         // At most the pair that was opened and not yet said.

@@ -222,7 +222,7 @@ fn a_process_that_dies_with_a_full_spill_loses_nothing_and_doubles_nothing() {
     };
     let mut spill = Spill::open(&settings).unwrap();
     assert_eq!(replay(&mut ledger, &mut spill).unwrap().entries, 1);
-    let recovered = recover(&mut ledger, |call| entry_of(&call)).unwrap();
+    let recovered = recover(&mut ledger, |call| entry_of(&call), &mut ()).unwrap();
     assert_eq!((recovered.settled, recovered.already_settled), (1, 1));
     assert_eq!(call_ids(&ledger).len(), 2);
     let source: String = ledger

@@ -62,6 +62,7 @@ pub(crate) mod test_stores;
 mod totals;
 mod verify;
 mod waste;
+mod witness;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,6 +97,7 @@ pub use stored_call::{
 };
 pub use totals::{PeriodTotal, PeriodTotals, Totals};
 pub use verify::{Verified, verify};
+pub use witness::Witness;
 
 /// How often the writer asks the disk to keep what was written, under default durability.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::open_record::scan;
-use super::{Ledger, LedgerError, OpenCall};
+use super::{Ledger, LedgerError, OpenCall, Witness};
 use crate::domain::{CallId, Entry};
 
 /// What [`recover`] found.
@@ -40,6 +40,7 @@ pub struct Recovered {
 pub fn recover(
     ledger: &mut Ledger,
     mut settle: impl FnMut(OpenCall) -> Entry,
+    witness: &mut impl Witness,
 ) -> Result<Recovered, LedgerError> {
     let mut recovered = Recovered::default();
     let mut seen = HashSet::new();
@@ -51,7 +52,7 @@ pub fn recover(
         recovered.unreadable += scan.unreadable;
         done.push((path, scan.unreadable > 0));
         let total = count(scan.records.len());
-        let settled = settle_segment(ledger, scan.records, &mut seen, &mut settle)?;
+        let settled = settle_segment(ledger, scan.records, &mut seen, &mut settle, witness)?;
         recovered.settled += settled;
         recovered.already_settled += total.saturating_sub(settled);
     }
@@ -68,6 +69,7 @@ fn settle_segment(
     calls: Vec<OpenCall>,
     seen: &mut HashSet<CallId>,
     settle: &mut impl FnMut(OpenCall) -> Entry,
+    witness: &mut impl Witness,
 ) -> Result<u64, LedgerError> {
     let known = ledger.settled_of(&calls)?;
     let is_open =
@@ -77,7 +79,10 @@ fn settle_segment(
     let mut open = open.into_iter().map(settle).peekable();
     while open.peek().is_some() {
         let batch: Vec<Entry> = open.by_ref().take(BATCH_ENTRIES).collect();
-        ledger.append(&batch)?;
+        witness.about_to_commit(&batch);
+        let appended = ledger.append(&batch);
+        witness.ended();
+        appended?;
     }
     Ok(settled)
 }
@@ -126,7 +131,7 @@ mod tests {
 
     fn recover_all(settings: &Settings) -> Recovered {
         let mut ledger = Ledger::open(settings).unwrap();
-        recover(&mut ledger, |call| entry_of(&call)).unwrap()
+        recover(&mut ledger, |call| entry_of(&call), &mut ()).unwrap()
     }
 
     fn files(settings: &Settings) -> usize {
@@ -164,11 +169,12 @@ mod tests {
             let mut calls = 0;
             let interrupted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let mut ledger = Ledger::open(settings).unwrap();
-                recover(&mut ledger, |call| {
+                let settle = |call: OpenCall| {
                     calls += 1;
                     assert!(calls < 3, "dies here");
                     entry_of(&call)
-                })
+                };
+                recover(&mut ledger, settle, &mut ())
             }));
             assert!(interrupted.is_err());
             assert_eq!(recover_all(settings).settled, 5);
@@ -185,7 +191,7 @@ mod tests {
             let mut ledger = Ledger::open(settings).unwrap();
             let log = OpenCalls::open(settings).unwrap();
             let ticket = log.append(&open_call(true)).unwrap();
-            let recovered = recover(&mut ledger, |call| entry_of(&call)).unwrap();
+            let recovered = recover(&mut ledger, |call| entry_of(&call), &mut ()).unwrap();
             assert_eq!((recovered.settled, files(settings)), (2, 1));
             ticket.close();
         }

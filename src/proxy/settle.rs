@@ -527,24 +527,29 @@ pub fn of_ledger(amount: &LedgerAmount) -> Spent<'_> {
     }
 }
 
-/// Counts a committed entry, and gives back what was held for it.
-fn settle_budgets(budgets: &Budgets, replicas: Option<&Store>, held: Option<Held>, entry: &Entry) {
-    if budgets.is_empty() && held.is_none() {
-        return;
-    }
-    let model = entry.model.as_ref().map(ModelRef::label);
-    let spent = Spent {
+/// An entry, whose model has that label, as budgets count it.
+pub(super) fn of_entry<'a>(entry: &'a Entry, model: Option<&'a str>) -> Spent<'a> {
+    Spent {
         subject: Subject {
             tenant: &entry.tenant,
             application: entry.application.as_str(),
-            model: model.as_deref(),
+            model,
             key: entry.key.as_deref(),
             user: entry.user.as_deref(),
             session: entry.session.as_deref(),
         },
         at: entry.opened_at,
         amount: entry.counted(),
-    };
+    }
+}
+
+/// Counts a committed entry, and gives back what was held for it.
+fn settle_budgets(budgets: &Budgets, replicas: Option<&Store>, held: Option<Held>, entry: &Entry) {
+    if budgets.is_empty() && held.is_none() {
+        return;
+    }
+    let model = entry.model.as_ref().map(ModelRef::label);
+    let spent = of_entry(entry, model.as_deref());
     budgets.settle(held, &spent);
     if let Some(store) = replicas {
         let counters = budgets.shared_counters(&spent.subject, spent.at);

@@ -162,6 +162,9 @@ impl Keeper {
 /// the others settle meanwhile counts, in the ledger or beside it.
 async fn sum_up(inner: &Inner, link: &Link, is_summing: &mut bool) -> Result<(), StoreError> {
     let is_asked = matches!(inner.ops().summing, Summing::Asked);
+    if is_asked && !inner.sums_own && !inner.has_reader.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     if is_asked && !inner.sums_own {
         *is_summing = link.begin_sums().await?;
         if *is_summing {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::connect::{Opened, open};
 use super::error::StoreError;
 use super::names::{EpochNames, Names};
-use super::ops::{Numbered, arguments};
+use super::ops::{Numbered, Op, arguments};
 use super::rate_words::{ENDED, RATES, SHARE_ENDED};
 use super::settings::Settings;
 use crate::domain::{SharedBook, SharedCounter, SharedPosition, SharedWant, Usd};
@@ -36,6 +36,7 @@ pub(super) enum Reply {
 pub(super) struct Scripts {
     reserve: String,
     apply: String,
+    late: String,
     beat: String,
     sum: String,
     sums: String,
@@ -107,6 +108,7 @@ impl Door {
         let scripts = Scripts {
             reserve: load(&mut connection, RESERVE).await?,
             apply: load(&mut connection, APPLY).await?,
+            late: load(&mut connection, LATE).await?,
             beat: load(&mut connection, &format!("{PLACES}{BEAT}")).await?,
             sum: load(&mut connection, SUM).await?,
             sums: load(&mut connection, SUMS).await?,
@@ -197,20 +199,38 @@ impl Link {
     pub(super) async fn apply(&self, batch: &[Numbered]) -> Result<(), StoreError> {
         let mut pipeline = Pipeline::with_capacity(batch.len());
         for numbered in batch {
-            let (more_keys, more) = arguments(&numbered.op, &self.keys);
-            let mut keys = vec![self.names.epoch(), self.keys.replica()];
-            keys.extend([self.keys.holds(), self.keys.expired()]);
-            keys.push(self.keys.summing(&self.names.ledger));
-            keys.extend(more_keys);
-            let mut command = evalsha(&self.joined.scripts.apply, &keys);
-            command.arg(&*self.epoch).arg(numbered.number);
-            command.arg(&self.names.ledger).arg(&self.names.replica);
-            command.arg(more);
-            pipeline.add_command(command);
+            pipeline.add_command(self.apply_one(numbered));
         }
         let mut connection = self.joined.connection.clone();
         let all = pipeline.query_async::<Vec<Value>>(&mut connection);
         done(within(ANSWER_MAX, all).await?)
+    }
+
+    fn apply_one(&self, Numbered { number, op }: &Numbered) -> Cmd {
+        let (more_keys, more) = arguments(op, &self.keys);
+        let mut keys = vec![self.names.epoch(), self.keys.replica()];
+        let summing = self.keys.summing(&self.names.ledger);
+        let mut command = if let Op::Late(_) = op {
+            keys.extend([self.keys.leases(), self.keys.gone(), self.keys.late()]);
+            keys.push(summing);
+            keys.extend(more_keys);
+            evalsha(&self.joined.scripts.late, &keys)
+        } else {
+            keys.extend([self.keys.holds(), self.keys.expired(), summing]);
+            keys.push(self.keys.late());
+            keys.extend(more_keys);
+            evalsha(&self.joined.scripts.apply, &keys)
+        };
+        command.arg(&*self.epoch).arg(*number);
+        command.arg(&self.names.ledger);
+        if let Op::Late(_) = op {
+            command.arg(self.keys.holds_of_any());
+            command.arg(self.keys.expired_of_any());
+        } else {
+            command.arg(&self.names.replica);
+        }
+        command.arg(more);
+        command
     }
 
     /// Says that this replica lives. Answers with the number that was applied last, and a replica
@@ -221,6 +241,7 @@ impl Link {
             self.keys.replica(),
             self.keys.leases(),
             self.keys.behind(),
+            self.keys.gone(),
         ];
         let mut command = evalsha(&self.joined.scripts.beat, &keys);
         command.arg(&*self.epoch).arg(&self.names.replica);
@@ -269,18 +290,33 @@ impl Link {
     /// Has the right to sum up a ledger that replicas share, or keeps it; false where another
     /// replica has it, or has settled calls that are not in the ledger yet.
     pub(super) async fn begin_sums(&self) -> Result<bool, StoreError> {
-        self.sums("begin").await
+        self.sums("begin", &self.names.replica).await
     }
 
     /// Gives it back.
     pub(super) async fn end_sums(&self) -> Result<bool, StoreError> {
-        self.sums("end").await
+        self.sums("end", &self.names.replica).await
     }
 
-    async fn sums(&self, what: &str) -> Result<bool, StoreError> {
+    /// Keeps all replicas from summing up a ledger that they share, this one too; false where one
+    /// is at it.
+    pub(super) async fn begin_late(&self) -> Result<bool, StoreError> {
+        self.sums("begin", &self.late_name()).await
+    }
+
+    /// Lets them again; false where that right was lost meanwhile.
+    pub(super) async fn end_late(&self) -> Result<bool, StoreError> {
+        self.sums("end", &self.late_name()).await
+    }
+
+    fn late_name(&self) -> String {
+        format!("late:{}", self.names.replica)
+    }
+
+    async fn sums(&self, what: &str, who: &str) -> Result<bool, StoreError> {
         let keys = [self.keys.summing(&self.names.ledger), self.keys.behind()];
         let mut command = evalsha(&self.joined.scripts.sums, &keys);
-        command.arg(what).arg(&self.names.replica).arg(ms(SUMMING));
+        command.arg(what).arg(who).arg(ms(SUMMING));
         Ok(number(&self.joined.ask(&command).await?)? == 1)
     }
 
@@ -483,6 +519,7 @@ const JOIN: &str = include_str!("scripts/join.lua");
 const ENTER: &str = include_str!("scripts/enter.lua");
 const RESERVE: &str = include_str!("scripts/reserve.lua");
 const APPLY: &str = include_str!("scripts/apply.lua");
+const LATE: &str = include_str!("scripts/late.lua");
 const BEAT: &str = include_str!("scripts/beat.lua");
 const SUMS: &str = include_str!("scripts/sums.lua");
 const SUM: &str = include_str!("scripts/sum.lua");

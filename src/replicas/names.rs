@@ -95,6 +95,16 @@ impl EpochNames {
         format!("{}behind", self.prefix)
     }
 
+    /// Replicas whose holds were counted as spent.
+    pub(super) fn gone(&self) -> String {
+        format!("{}gone", self.prefix)
+    }
+
+    /// Calls that were settled for a process that died.
+    pub(super) fn late(&self) -> String {
+        format!("{}late", self.prefix)
+    }
+
     /// Which replica sums up a ledger now.
     pub(super) fn summing(&self, ledger: &str) -> String {
         format!("{}s:{ledger}", self.prefix)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::link::split;
 use super::names::EpochNames;
-use crate::domain::{CallId, SharedBook, SharedCounter, SharedLotEnd, SharedWant, Usd};
+use crate::domain::{CallId, SharedBook, SharedCounter, SharedLate, SharedLotEnd, SharedWant, Usd};
 
 /// What became of a call.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub(super) enum Op {
     Spend(CallId, Arc<[SharedWant]>),
     /// It cost that much.
     Settle(CallId, Vec<SharedCounter>, Usd),
+    /// It was of a process that died, and its entry counts as that much.
+    Late(SharedLate),
 }
 
 /// With its number.
@@ -92,6 +94,14 @@ impl Ops {
         if held || (amount != Usd::ZERO && !counters.is_empty()) {
             self.push(Op::Settle(call, counters, amount));
         }
+    }
+
+    /// Calls of a process that died: the number of the last.
+    pub(super) fn late(&mut self, calls: Vec<SharedLate>) -> u64 {
+        for call in calls {
+            self.push(Op::Late(call));
+        }
+        self.given
     }
 
     /// Calls that took of rates have ended. Past a bound they are forgotten: time pays them.
@@ -195,16 +205,18 @@ impl Ops {
     }
 }
 
-/// The keys and arguments that tell a script of it.
+/// The keys and arguments that tell a script of it, behind those of all.
 pub(super) fn arguments(op: &Op, keys: &EpochNames) -> (Vec<String>, Vec<String>) {
     let (kind, call) = match op {
-        Op::Hold(call, _) => ("hold", call),
-        Op::GiveBack(call) => ("give back", call),
-        Op::Spend(call, _) => ("spend", call),
-        Op::Settle(call, ..) => ("settle", call),
+        Op::Hold(call, _) => (Some("hold"), call),
+        Op::GiveBack(call) => (Some("give back"), call),
+        Op::Spend(call, _) => (Some("spend"), call),
+        Op::Settle(call, ..) => (Some("settle"), call),
+        Op::Late(late) => (None, &late.call),
     };
     let mut names = Vec::new();
-    let mut words = vec![kind.to_owned(), call.to_string()];
+    let mut words: Vec<_> = kind.map(str::to_owned).into_iter().collect();
+    words.push(call.to_string());
     match op {
         Op::GiveBack(_) => {}
         Op::Hold(_, wants) | Op::Spend(_, wants) => {
@@ -216,7 +228,10 @@ pub(super) fn arguments(op: &Op, keys: &EpochNames) -> (Vec<String>, Vec<String>
                 words.push(split(want.amount).0.to_string());
             }
         }
-        Op::Settle(_, counters, amount) => {
+        Op::Settle(_, counters, amount)
+        | Op::Late(SharedLate {
+            counters, amount, ..
+        }) => {
             let (micro, femto) = split(*amount);
             words.extend([micro.to_string(), femto.to_string()]);
             for counter in counters {

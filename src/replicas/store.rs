@@ -77,6 +77,8 @@ pub(super) struct Inner {
     is_reentering: AtomicBool,
     /// Settled calls wait in the spill: the ledger does not say all that was spent.
     pub(super) is_behind: AtomicBool,
+    /// Somebody reads the ledger when asked: before, nobody else is kept from it.
+    pub(super) has_reader: AtomicBool,
     /// Counts what calls may wait for.
     pub(super) changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
@@ -120,6 +122,7 @@ impl Store {
             broken: Notify::new(),
             is_reentering: AtomicBool::new(false),
             is_behind: AtomicBool::new(false),
+            has_reader: AtomicBool::new(false),
             changed: watch::Sender::new(0),
             metrics,
             note,
@@ -210,6 +213,9 @@ impl Store {
     /// Whether the store has to be told what the ledger says, and in which epoch. To be answered
     /// with [`Self::sum`], or with [`Self::not_summed`] where the ledger cannot be read.
     pub fn wants_sums(&self) -> Option<u64> {
+        if !self.inner.has_reader.swap(true, Ordering::Relaxed) {
+            self.inner.work.notify_one();
+        }
         let mut ops = self.inner.ops();
         let may = match ops.summing {
             Summing::May => true,

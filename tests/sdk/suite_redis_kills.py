@@ -4,8 +4,8 @@ paused, emptied, cut off, its answers lost.
 After all of it: no call that the simulator served is missing from the ledgers, none is there twice, and
 dollars are those of an independent bill. What Redis says was spent is what the ledgers say, or more by no
 more than what calls held that were under way at a kill; nothing is held any more; and once all is
-summed up again it is the same to the femtodollar. Of a call that died Redis knows the hold, and the ledger
-an estimate, which may be above it.
+summed up again it is the same to the femtodollar. Where the one who settled a call that died could not
+tell Redis, and died too, Redis knows the hold, and the ledger an estimate, which may be above it.
 
 `BEDROCK_METER_KILLS` and `BEDROCK_METER_SEED` are those of `suite_store`.
 """
@@ -344,6 +344,55 @@ class OnOnePostgres(Kills, replicas.OnPostgres):
 
     def sent(self, _):
         return [entry for entry in self.entries() if entry["outcome"] != "budget_refused"]
+
+    def died(self):
+        """Entries of calls that somebody else settled."""
+        return [entry for entry in self.entries() if entry["usage_reason"] == "process_died"]
+
+    def agree(self, epoch):
+        """Redis says of each budget what rows of entries say, in the same epoch."""
+        rows = self.sent(None)
+        sums = {name: sum((counted(e) for e in rows if fnmatch(e["tenant"], budget.get("tenant", "*"))), USD(0))
+                for name, budget in BUDGETS.items()}
+        self.assertEqual(epoch, self.epoch(), "nothing was summed up again")
+        return self.in_redis() == {name: (total, USD(0)) for name, total in sums.items()}
+
+    def die_with_calls_in_flight(self, count, lease):
+        """A replica whose calls the ledger knows as open."""
+        gone = self.replica("two", self.sections("refuse"), lease=lease)
+        until("it shares", lambda: gone.metric(shared.MODE, mode="shared") == 1)
+        slow = "input=10,output=10,delay-head-ms=60000"
+
+        def hang():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                call(gone, "wide", "converse", slow)
+        for _ in range(count):
+            threading.Thread(target=hang, daemon=True).start()
+        until("its calls are told as open", lambda: self.count("open_calls") == count)
+        gone.kill()
+
+    def test_what_a_dead_replica_left_open_counts_as_its_entry_also_where_redis_was_emptied(self):
+        stays = self.replica("one", self.sections("refuse"), lease="10s")
+        until("it shares", lambda: stays.metric(shared.MODE, mode="shared") == 1)
+        settled = 0
+        for is_emptied, is_back in itertools.product((True, False), repeat=2):
+            with self.subTest(is_emptied=is_emptied, is_back=is_back):
+                self.assertEqual(200, call(stays, "wide", *SHAPES[0]))
+                self.die_with_calls_in_flight(3, "5m" if is_back else "10s")
+                if is_emptied:
+                    self.redis.command("FLUSHALL")
+                # Without them, before anybody settles them.
+                until("it is summed up", self.is_summed_up)
+                epoch = self.epoch()
+                settled += 3
+                back = self.replica("two", self.sections("refuse")) if is_back else None
+                until("they are settled", lambda: len(self.died()) == settled)
+                with contextlib.suppress(AssertionError):
+                    until("Redis is told", lambda: self.agree(epoch))
+                self.assertTrue(self.agree(epoch), f"{self.in_redis()}, {[counted(e) for e in self.sent(None)]}")
+                if back:
+                    self.assertEqual(0, back.terminate(), back.text())
+        self.assertEqual(0, stays.terminate())
 
     def test_replicas_on_one_ledger_are_killed_at_random_moments(self):
         self.kill_in_trouble("local-share", KILLS * 4 // 10)

@@ -1,6 +1,7 @@
 //! Many entries in one statement: each column travels as one array.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,22 @@ pub(in crate::ledger) fn append(session: &Session, entries: &[Entry]) -> Result<
         live.append = Some(statement);
         added
     })
+}
+
+/// The same for entries of which it is asked which were added: their calls.
+///
+/// # Errors
+/// When the server refuses or does not answer.
+pub(super) fn append_and_name(
+    session: &Session,
+    entries: &[Entry],
+) -> Result<HashSet<String>, Refusal> {
+    make_partitions_if_due(session, entries);
+    let columns = Columns::of(entries);
+    let sql = format!("{} RETURNING call_id", insert());
+    let rows = session.run(async |live| live.client.query(&sql, &columns.values()).await)?;
+    let names = rows.iter().map(|row| row.try_get(0));
+    names.collect::<Result<_, _>>().map_err(Refusal::Refused)
 }
 
 /// The months to come have their tables long before they begin; one that has none yet is no reason

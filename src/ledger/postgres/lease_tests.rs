@@ -9,7 +9,7 @@ use crate::domain::{Entry, ReplicaId};
 use crate::ledger::open_record::tests::open_call;
 use crate::ledger::store::tests::{call_ids, entry_of};
 use crate::ledger::test_stores::{fresh, servers};
-use crate::ledger::{Ledger, OpenCall, OpenCalls};
+use crate::ledger::{Ledger, OpenCall, OpenCalls, Witness};
 
 /// One of several processes, with a directory of its own.
 struct Replica {
@@ -48,7 +48,7 @@ impl Replica {
 
     fn settle_for_the_gone(&mut self) -> u64 {
         let settle = |call: OpenCall| entry_of(&call);
-        self.leases.settle_for_the_gone(settle).unwrap()
+        self.leases.settle_for_the_gone(settle, &mut ()).unwrap()
     }
 }
 
@@ -104,6 +104,53 @@ fn open_calls_of_a_replica_that_is_gone_are_settled_once_by_another() {
     });
 }
 
+/// Hears of entries, and looks at each time what another connection sees of them.
+struct Hears<'a> {
+    shared: &'a Settings,
+    told: Vec<String>,
+    seen: Vec<i64>,
+}
+
+impl Hears<'_> {
+    fn look(&mut self) {
+        let seen = number(&session(self.shared), "SELECT count(*) FROM entries");
+        self.seen.push(seen);
+    }
+}
+
+impl Witness for Hears<'_> {
+    fn about_to_commit(&mut self, added: &[Entry]) {
+        let calls = added.iter().map(|entry| entry.call_id.to_string());
+        self.told.extend(calls);
+        self.look();
+    }
+
+    fn ended(&mut self) {
+        self.look();
+    }
+}
+
+#[test]
+fn of_entries_for_another_the_new_ones_are_told_before_they_are_committed() {
+    check(AT_ONCE, |shared, mut one, mut two| {
+        let calls = [two.open(), two.open()];
+        two.leases.beat().unwrap();
+        let mut ledger = Ledger::open(&two.settings).unwrap();
+        ledger.append(&[entry_of(&calls[0])]).unwrap();
+        drop((two, ledger));
+        expire(shared, "two");
+        let (told, seen) = (Vec::new(), Vec::new());
+        let mut hears = Hears { shared, told, seen };
+        let settle = |call: OpenCall| entry_of(&call);
+        for expected in [0, 1] {
+            let settled = one.leases.settle_for_the_gone(settle, &mut hears);
+            assert_eq!(settled.unwrap(), expected);
+        }
+        assert_eq!(hears.told, [calls[1].call_id.to_string()]);
+        assert_eq!(hears.seen, [1, 2]);
+    });
+}
+
 #[test]
 fn a_call_that_had_its_entry_keeps_it() {
     check(AT_ONCE, |shared, mut one, mut two| {
@@ -138,7 +185,8 @@ fn the_owner_that_comes_back_settles_nothing_twice() {
         let mut ledger = Ledger::open(&two.settings).unwrap();
         ledger.append(&[entry_of(&call)]).unwrap();
         // Or it died after all, and reads its own log.
-        let recovered = crate::ledger::recover(&mut ledger, |call| entry_of(&call)).unwrap();
+        let recovered =
+            crate::ledger::recover(&mut ledger, |call| entry_of(&call), &mut ()).unwrap();
         assert_eq!((recovered.settled, recovered.already_settled), (0, 1));
         assert_eq!(call_ids(&ledger), [call.call_id.to_string()]);
     });
@@ -223,11 +271,18 @@ fn a_replica_whose_disk_is_gone_settles_what_it_told_when_it_starts_again() {
         let new_disk = tempfile::tempdir().unwrap();
         again.directory = new_disk.path().to_owned();
         let mut ledger = Ledger::open(&again).unwrap();
-        let recovered = crate::ledger::recover(&mut ledger, |call| entry_of(&call)).unwrap();
+        let recovered =
+            crate::ledger::recover(&mut ledger, |call| entry_of(&call), &mut ()).unwrap();
         assert_eq!(recovered.settled, 0);
         let mut leases = Leases::join(&again).unwrap().unwrap();
-        assert_eq!(leases.settle_own(|call| entry_of(&call)).unwrap(), 1);
-        assert_eq!(leases.settle_own(|call| entry_of(&call)).unwrap(), 0);
+        assert_eq!(
+            leases.settle_own(|call| entry_of(&call), &mut ()).unwrap(),
+            1
+        );
+        assert_eq!(
+            leases.settle_own(|call| entry_of(&call), &mut ()).unwrap(),
+            0
+        );
         assert_eq!(call_ids(&ledger), [call.call_id.to_string()]);
         let lives = "SELECT count(*) FROM replicas WHERE id = 'two'";
         assert_eq!(number(&session(shared), lives), 1);

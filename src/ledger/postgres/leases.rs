@@ -13,13 +13,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::append::append;
+use super::append::append_and_name;
 use super::{Refusal, Session, failed, open, sums};
 use crate::domain::{CallId, Entry, ReplicaId};
 use crate::ledger::database::Value;
 use crate::ledger::mirror::{Mirror, News};
 use crate::ledger::open_record::scan;
-use crate::ledger::{LedgerError, OpenCall, Settings, StoreKind, replica};
+use crate::ledger::{LedgerError, OpenCall, Settings, StoreKind, Witness, replica};
 
 /// This replica's place among those that share the ledger.
 #[derive(Debug)]
@@ -123,9 +123,10 @@ impl Leases {
     pub fn settle_own(
         &mut self,
         settle: impl FnMut(OpenCall) -> Entry,
+        witness: &mut impl Witness,
     ) -> Result<u64, LedgerError> {
         let own = self.replica.as_str().to_owned();
-        self.settle_for(&own, settle)
+        self.settle_for(&own, settle, witness)
     }
 
     /// Renews the lease, and tells what was opened and what ended since the last beat.
@@ -153,12 +154,13 @@ impl Leases {
     pub fn settle_for_the_gone(
         &mut self,
         mut settle: impl FnMut(OpenCall) -> Entry,
+        witness: &mut impl Witness,
     ) -> Result<u64, LedgerError> {
         let gone = self.listen();
         let gone = gone.map_err(failed("look for the other replicas"))?;
         let mut settled = 0_u64;
         for replica in gone {
-            let calls = self.settle_for(&replica, &mut settle)?;
+            let calls = self.settle_for(&replica, &mut settle, witness)?;
             tracing::warn!(
                 event = "replica_gone",
                 replica,
@@ -282,10 +284,11 @@ impl Leases {
         &self,
         replica: &str,
         mut settle: impl FnMut(OpenCall) -> Entry,
+        witness: &mut impl Witness,
     ) -> Result<u64, LedgerError> {
         let mut settled = 0_u64;
         loop {
-            let done = self.settle_some(replica, &mut settle);
+            let done = self.settle_some(replica, &mut settle, witness);
             if done.is_err() {
                 self.session.disconnect();
             }
@@ -303,6 +306,7 @@ impl Leases {
         &self,
         replica: &str,
         settle: &mut impl FnMut(OpenCall) -> Entry,
+        witness: &mut impl Witness,
     ) -> Result<(u64, bool), Refusal> {
         self.session.batch("BEGIN")?;
         // Whoever holds the row settles; the others pass on.
@@ -327,16 +331,32 @@ impl Leases {
             calls.push(row.try_get(0).map_err(Refusal::Refused)?);
             entries.extend(scanned.records.into_iter().map(&mut *settle));
         }
-        let added = append(&self.session, &entries)?;
+        let added = append_and_name(&self.session, &entries)?;
+        // One that has its entry already was told of as it was made.
+        entries.retain(|entry| added.contains(&entry.call_id.to_string()));
         let is_last = rows.len() < CALLS_MAX || calls.is_empty();
+        let forgotten = (!is_ours && is_last).then_some(replica);
+        self.end_calls(replica, &calls, forgotten)?;
+        witness.about_to_commit(&entries);
+        let committed = self.session.batch("COMMIT");
+        witness.ended();
+        committed.map(|()| (entries.len() as u64, !is_last))
+    }
+
+    /// Within a transaction: these calls are open no more, and a replica that has none is forgotten.
+    fn end_calls(
+        &self,
+        replica: &str,
+        calls: &[String],
+        forgotten: Option<&str>,
+    ) -> Result<(), Refusal> {
         self.session.run(async |live| {
             live.client.execute(ENDED, &[&replica, &calls]).await?;
-            if !is_ours && is_last {
+            if let Some(replica) = forgotten {
                 live.client.execute(FORGET, &[&replica]).await?;
             }
-            live.client.batch_execute("COMMIT").await
-        })?;
-        Ok((added, !is_last))
+            Ok(())
+        })
     }
 }
 

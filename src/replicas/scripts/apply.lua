@@ -1,16 +1,15 @@
--- Applies what became of a call, once: numbers follow one another without a gap.
--- KEYS: epoch, replica, holds, expired, who sums up; then, when settled: marker, counter of each.
+-- Applies what became of a call, once.
+-- KEYS: epoch, replica, holds, expired, who sums up, late calls; then, when settled: marker, counter
+--   of each.
 -- ARGV: epoch, number, ledger, replica, kind, call;
 --   settle: micro, femto, then of each: bucket, keep;
 --   hold, spend: of each: counter, bucket, keep, amount.
-if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return 'changed' end
-local last, number = tonumber(redis.call('HGET', KEYS[2], 'seq')), tonumber(ARGV[2])
-if not last then return 'changed' end
-if number <= last then return 'again' end
-if number > last + 1 then return 'gap' end
-redis.call('HSET', KEYS[2], 'seq', ARGV[2])
+local refused = out_of_turn(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
+if refused then return refused end
 
-local kind, call = ARGV[5], ARGV[6]
+local kind, call, number = ARGV[5], ARGV[6], tonumber(ARGV[2])
+-- Another has settled it, as this replica was taken for dead: that entry stands.
+if redis.call('HEXISTS', KEYS[6], call) == 1 then return 'done' end
 local function told()
   local record = {}
   for a = 7, #ARGV, 4 do
@@ -38,9 +37,9 @@ end
 if expired then spend_record(expired, -1) end
 if kind == 'settle' then
   local summing = redis.call('GET', KEYS[5])
-  local other_sums = summing and summing ~= ARGV[4]
-  for i = 1, (#KEYS - 5) / 2 do
-    local marker, counter = KEYS[4 + 2 * i], KEYS[5 + 2 * i]
+  local other_sums = summing and summing ~= ARGV[4] and not is_late(summing)
+  for i = 1, (#KEYS - 6) / 2 do
+    local marker, counter = KEYS[5 + 2 * i], KEYS[6 + 2 * i]
     local known = redis.call('HMGET', marker, ARGV[3], 'w:' .. ARGV[4])
     -- What is not summed up yet will be, from a ledger that has this entry; unless another replica
     -- is about it, and may have read the ledger without it.

@@ -75,6 +75,22 @@ local function spend_record(record, sign)
   end
 end
 
+-- Numbers of a replica follow one another without a gap, each taken once: why this one is not, or
+-- nil.
+local function out_of_turn(epoch, replica, id, number)
+  if redis.call('HGET', epoch, 'id') ~= id then return 'changed' end
+  local last = tonumber(redis.call('HGET', replica, 'seq'))
+  if not last then return 'changed' end
+  if tonumber(number) <= last then return 'again' end
+  if tonumber(number) > last + 1 then return 'gap' end
+  redis.call('HSET', replica, 'seq', number)
+end
+
+-- Whether somebody keeps others from summing up, and reads nothing.
+local function is_late(summing)
+  return string.sub(summing, 1, 5) == 'late:'
+end
+
 -- Notes whether a replica has settled calls that are not in its ledger yet.
 local function say_behind(behind, replica, is_behind, ends)
   if is_behind == '1' then
