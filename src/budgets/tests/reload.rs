@@ -1,8 +1,10 @@
 //! Budgets that come while calls are in flight.
 
+use std::sync::Mutex;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::*;
+use crate::domain::{CallId, SharedHolds, SharedWant};
 
 /// Reserves for a call that later budgets know of, as calls of the proxy do.
 fn enter(
@@ -263,5 +265,85 @@ fn no_change_under_load_loses_a_hold_or_passes_the_limit_of_a_new_budget() {
             ]
         );
         budgets.replace(vec![stays(1_000_000)], &[], at(NOW));
+    }
+}
+
+/// What a store of several replicas is told, in words.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Told {
+    fn note(&self, what: &str, call: CallId) {
+        let whose = if call == own() { "own" } else { "another" };
+        self.0.lock().unwrap().push(format!("{what} {whose}"));
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl SharedHolds for Told {
+    fn hold(&self, call: CallId, wants: &[SharedWant]) {
+        for want in wants {
+            let name = want.counter.book.split('|').next().unwrap();
+            self.note(&format!("hold {} of {name}", want.amount), call);
+        }
+    }
+
+    fn give_back(&self, call: CallId) {
+        self.note("give back", call);
+    }
+
+    fn spend_hold(&self, call: CallId) {
+        self.note("spend", call);
+    }
+}
+
+/// The id of the call that is told about.
+fn own() -> CallId {
+    "019a0000-0000-7000-8000-000000000000".parse().unwrap()
+}
+
+/// The store knows a call with what it held when it was decided, and takes no more for it: what is
+/// taken over is told as another call, which ends with it.
+#[test]
+fn a_shared_store_is_told_of_what_new_budgets_take_over() {
+    let search = TenantId::new("search").unwrap();
+    let web = subject(&search, "web");
+    let of_sales = || budget("sales", &[(Facet::Tenant, "sales")], "10");
+    let told = Arc::new(Told::default());
+    let store = || Arc::clone(&told) as Arc<dyn SharedHolds>;
+    let come = |budgets: &Budgets| {
+        let table = vec![of_sales(), budget("new", &[], "10")];
+        budgets.replace(table, &[], at(NOW));
+    };
+    let once = |early: bool| {
+        let budgets = budgets(vec![of_sales()]);
+        let mut reservation = enter(&budgets, web, "3").unwrap();
+        if early {
+            // Before it is known whom to tell.
+            come(&budgets);
+            assert!(told.take().is_empty());
+        }
+        reservation.tell(store(), own());
+        if !early {
+            assert!(told.take().is_empty());
+            come(&budgets);
+        }
+        assert_eq!(told.take(), ["hold 3 of new another"]);
+        (budgets, reservation)
+    };
+    for early in [true, false] {
+        let (budgets, reservation) = once(early);
+        let settled = budgets.settle(reservation.sent(), &spent(web, "1"));
+        // Only when it was told what the call cost.
+        assert!(told.take().is_empty());
+        drop(settled);
+        assert_eq!(told.take(), ["give back another"]);
+        drop(once(early).1);
+        assert_eq!(told.take(), ["give back another"]);
+        drop(once(early).1.sent());
+        assert_eq!(told.take(), ["spend another"]);
     }
 }
