@@ -313,7 +313,7 @@ fn a_shared_store_is_told_of_what_new_budgets_take_over() {
     let web = subject(&search, "web");
     let of_sales = || budget("sales", &[(Facet::Tenant, "sales")], "10");
     let told = Arc::new(Told::default());
-    let store = || Arc::clone(&told) as Arc<dyn SharedHolds>;
+    let store = || -> Arc<dyn SharedHolds> { Arc::<Told>::clone(&told) };
     let come = |budgets: &Budgets| {
         let table = vec![of_sales(), budget("new", &[], "10")];
         budgets.replace(table, &[], at(NOW));
