@@ -6,6 +6,7 @@ use super::budget::{Action, Budget, InputBound, Reserve};
 use super::counter::Position;
 use super::counters::{InForce, Slot};
 use super::hold::{Held, HoldAt, Reservation};
+use super::in_flight::Enrolled;
 use super::refused::{Downgrade, Refused};
 use crate::domain::{Timestamp, Usd};
 
@@ -15,6 +16,7 @@ pub struct Applying {
     pub(super) at: Timestamp,
     /// In the order of the table, which is that of the budgets' names.
     pub(super) parts: Vec<Part>,
+    pub(super) enrolled: Option<Enrolled>,
 }
 
 /// What a call wants of every budget that applies to it.
@@ -22,6 +24,7 @@ pub struct Applying {
 pub struct Bid {
     pub(super) at: Timestamp,
     pub(super) parts: Vec<Part>,
+    pub(super) enrolled: Option<Enrolled>,
 }
 
 /// What it wants of one.
@@ -55,15 +58,30 @@ impl Applying {
         self.parts.is_empty()
     }
 
+    /// Of this call, which has enrolled before: budgets that come while it is in flight hold it too.
+    #[must_use]
+    pub fn of(self, enrolled: Enrolled) -> Self {
+        let enrolled = Some(enrolled);
+        Self { enrolled, ..self }
+    }
+
     /// Works out what a call wants of each budget. `most` says what it can cost at most, for how a
     /// budget wants it bounded; `None` where nobody knows.
     pub fn bid(self, mut most: impl FnMut(InputBound, Reserve) -> Option<Usd>) -> Bid {
-        let Self { at, mut parts } = self;
+        let Self {
+            at,
+            mut parts,
+            enrolled,
+        } = self;
         for part in &mut parts {
             let budget = &part.of.budget;
             part.amount = most(budget.input, budget.reserve).map(Usd::ceil_micro);
         }
-        Bid { at, parts }
+        Bid {
+            at,
+            parts,
+            enrolled,
+        }
     }
 }
 
@@ -80,6 +98,7 @@ impl Bid {
     /// # Errors
     /// When a blocking budget has no room for the whole amount, or the amount is not known.
     pub fn reserve(self, room: Room) -> Result<Reservation, Box<Refused>> {
+        self.decide();
         // All at once, and always in the order of the budgets' names: no two calls wait for each
         // other.
         let mut states: Vec<_> = self.parts.iter().map(|part| part.slot.lock()).collect();
@@ -104,6 +123,13 @@ impl Bid {
         }
         drop(states);
         Ok(taking.reservation(self))
+    }
+
+    /// The call is decided now, by these budgets; what of them took it over before lets it go.
+    pub(super) fn decide(&self) {
+        if let Some(enrolled) = &self.enrolled {
+            enrolled.is_decided_by(&self.parts);
+        }
     }
 }
 
@@ -174,6 +200,7 @@ impl Taking {
                 holds,
                 amount: amount.unwrap_or_default(),
                 told: None,
+                enrolled: bid.enrolled,
             }),
             observed: self.observed,
             remaining: self.remaining,

@@ -1,13 +1,14 @@
 //! All budgets and their counters: which apply to a call, what was spent, where they stand.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use arc_swap::ArcSwap;
 
 use super::bid::{Applying, Part};
 use super::budget::Budget;
-use super::counters::{CountersRoom, InForce};
-use super::hold::{Held, HoldAt};
+use super::counters::{CountersRoom, InForce, Start};
+use super::hold::{End, Held, HoldAt, Told};
+use super::in_flight::{Enrolled, InFlight};
 use crate::domain::{BudgetStanding, Facet, Scope, Subject, Timestamp, Usd};
 
 /// What somebody spent, as the ledger knows it.
@@ -26,6 +27,20 @@ pub struct Spent<'a> {
 pub struct Budgets {
     pub(super) table: Arc<ArcSwap<Table>>,
     room: Arc<CountersRoom>,
+    in_flight: Arc<InFlight>,
+}
+
+/// A call has settled. Where replicas share budgets, what was taken over of it is told to be held
+/// no more when this is dropped: its cost is to be told before.
+#[derive(Debug, Default)]
+pub struct Settled(Vec<Told>);
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        for told in self.0.drain(..) {
+            told.end(End::GivenBack);
+        }
+    }
 }
 
 /// The budgets in force, in the order of their names: that is the order in which calls lock their
@@ -52,26 +67,46 @@ impl Budgets {
     }
 
     /// Puts another table in force. Budgets that count the same money go on with their counters;
-    /// those that are new begin with what the ledger says. One change at a time.
+    /// those that are new begin with what the ledger says, and hold what the calls in flight can
+    /// cost before they decide about any. One change at a time, and none while a call settles.
     pub fn replace(&self, mut table: Vec<Budget>, spent: &[Spent<'_>], now: Timestamp) {
         table.sort_by(|a, b| a.name.cmp(&b.name));
         let old = self.table.load();
         let mut name = String::new();
+        let start = Arc::new(Start {
+            at: now,
+            opening: Once::new(),
+        });
         let in_force = table.into_iter().map(|budget| {
             if let Some(old) = old.iter().find(|old| old.budget.counts_as(&budget)) {
                 return Arc::new(InForce {
                     budget: Arc::new(budget),
                     counters: Arc::clone(&old.counters),
+                    start: Arc::clone(&old.start),
                 });
             }
-            let new = InForce::new(budget, &self.room, now);
+            let new = InForce::new(budget, &self.room, &start);
             for one in spent {
                 new.seed(one, now, &mut name);
             }
             Arc::new(new)
         });
-        let in_force = in_force.collect();
+        let in_force: Table = in_force.collect();
+        let is_new = |one: &&Arc<InForce>| Arc::ptr_eq(&one.start, &start);
+        let new: Vec<_> = in_force.iter().filter(is_new).cloned().collect();
         self.table.store(Arc::new(in_force));
+        start.opening.call_once(|| {
+            if !new.is_empty() {
+                self.in_flight.take_over(&new, now);
+            }
+        });
+    }
+
+    /// Says that a call is in flight which can cost that at most (`None`: nobody knows), before it
+    /// is looked which budgets apply to it.
+    pub fn enroll(&self, subject: &Subject<'_>, at: Timestamp, most: Option<Usd>) -> Enrolled {
+        let most = most.map(Usd::ceil_micro).unwrap_or_default();
+        self.in_flight.enroll(subject, at, most)
     }
 
     /// Counts what the ledger says of somebody, with every budget whose period holds both then
@@ -95,6 +130,8 @@ impl Budgets {
         let mut name = String::with_capacity(Scope::COUNTER_BYTES);
         let applies = |one: &Arc<InForce>| {
             let slot = one.slot(subject, at, &mut name)?;
+            // Over at once, but in the moment in which a new budget takes calls over.
+            one.start.opening.wait();
             Some(Part {
                 of: Arc::clone(one),
                 slot,
@@ -102,22 +139,27 @@ impl Budgets {
             })
         };
         let parts = table.iter().filter_map(applies).collect();
-        Applying { at, parts }
+        Applying {
+            at,
+            parts,
+            enrolled: None,
+        }
     }
 
     /// Counts what a call cost, once its entry is in the ledger, and gives back what it held.
-    pub fn settle(&self, held: Option<Held>, spent: &Spent<'_>) {
-        let holds = held.map(Held::take).unwrap_or_default();
+    pub fn settle(&self, held: Option<Held>, spent: &Spent<'_>) -> Settled {
+        let (holds, told) = held.map(Held::take).unwrap_or_default();
         let mut name = String::new();
         for one in &**self.table.load() {
             // What is held of a budget that is not in force any more needs no giving back.
             let is_its = |hold: &&HoldAt| Arc::ptr_eq(&hold.of.counters, &one.counters);
             match holds.iter().find(is_its) {
                 Some(own) => own.settle(spent),
-                None if spent.amount != Usd::ZERO => one.spend(spent, &mut name),
+                None if spent.amount != Usd::ZERO => one.spend_of_older(spent, &mut name),
                 None => {}
             }
         }
+        Settled(told)
     }
 
     /// Where every counter stands. Counters that count nothing any more are forgotten.

@@ -4,7 +4,7 @@
 //! them together.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -22,6 +22,15 @@ pub(super) struct InForce {
     pub(super) budget: Arc<Budget>,
     /// They go on where the budget is changed and still counts the same money.
     pub(super) counters: Arc<Counters>,
+    pub(super) start: Arc<Start>,
+}
+
+/// Since when counters count.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) at: Timestamp,
+    /// Done when the calls in flight are held in them.
+    pub(super) opening: Once,
 }
 
 /// The counters of one budget.
@@ -56,10 +65,12 @@ pub(super) struct State {
 
 impl InForce {
     /// A budget that has spent nothing. One of a single counter is seen before its first call.
-    pub(super) fn new(budget: Budget, room: &Arc<CountersRoom>, now: Timestamp) -> Self {
+    pub(super) fn new(budget: Budget, room: &Arc<CountersRoom>, start: &Arc<Start>) -> Self {
+        let now = start.at;
         let made = Self {
             budget: Arc::new(budget),
             counters: Arc::new(Counters::new(room)),
+            start: Arc::clone(start),
         };
         if let Some(subject) = made.budget.only_subject() {
             let tenant = made.budget.scope.tenant();
@@ -98,6 +109,12 @@ impl InForce {
             let calendar = &self.budget.calendar;
             slot.lock().counter.spend(calendar, spent.at, spent.amount);
         }
+    }
+
+    /// Counts a call that was never held here: it is older than the counters, which know of their
+    /// first period and of none before it.
+    pub(super) fn spend_of_older(&self, spent: &Spent<'_>, name: &mut String) {
+        self.seed(spent, self.start.at, name);
     }
 
     /// The same of the past. What the longest period needs to know is older than others': a

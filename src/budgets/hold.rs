@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::book::Spent;
 use super::counters::{InForce, Slot};
+use super::in_flight::Enrolled;
 use crate::domain::{CallId, SharedHolds, Timestamp, Usd};
 
 /// What budgets hold for a call that was not sent yet. Dropped, it is given back.
@@ -29,8 +30,16 @@ impl Reservation {
     /// Has somebody told what becomes of the hold.
     pub fn tell(&mut self, store: Arc<dyn SharedHolds>, call: CallId) {
         if let Some(held) = &mut self.held {
+            if let Some(enrolled) = &held.enrolled {
+                enrolled.tell(&store);
+            }
             held.told = Some(Told { store, call });
         }
+    }
+
+    /// Whether no budget applies to the call so far.
+    pub fn is_empty(&self) -> bool {
+        self.held.as_ref().is_none_or(|held| held.holds.is_empty())
     }
 
     /// What is held: the largest of the amounts that the budgets hold.
@@ -55,6 +64,8 @@ pub struct Held {
     pub(super) amount: Usd,
     /// Who else is told, where replicas share budgets.
     pub(super) told: Option<Told>,
+    /// The call, for budgets that come while it is in flight.
+    pub(super) enrolled: Option<Enrolled>,
 }
 
 /// What one budget holds. It goes back to the counter that it was made in, whatever became of the
@@ -81,7 +92,7 @@ impl HoldAt {
         }
     }
 
-    fn end(&self, end: End) {
+    pub(super) fn end(&self, end: End) {
         let mut state = self.slot.lock();
         state.counter.give_back(self.begins, self.amount);
         if end == End::Spent {
@@ -98,19 +109,48 @@ pub(super) struct Told {
     pub(super) call: CallId,
 }
 
+impl Told {
+    pub(super) fn end(self, end: End) {
+        match end {
+            End::GivenBack => self.store.give_back(self.call),
+            End::Spent => self.store.spend_hold(self.call),
+        }
+    }
+}
+
 impl Held {
     /// Nothing was sent after all.
     pub fn give_back(mut self) {
         self.end(End::GivenBack);
     }
 
-    /// Takes the holds off; what the call cost is counted apart.
-    pub(super) fn take(mut self) -> Vec<HoldAt> {
+    /// What budgets hold that came after the call was decided; `None` where none does.
+    pub fn taken_over(&self) -> Option<Usd> {
+        self.enrolled.as_ref().and_then(Enrolled::amount)
+    }
+
+    /// Takes the holds off; what the call cost is counted apart, and then it is told that nothing
+    /// is held any more for what was taken over.
+    pub(super) fn take(mut self) -> (Vec<HoldAt>, Vec<Told>) {
         self.told = None;
-        std::mem::take(&mut self.holds)
+        let mut holds = std::mem::take(&mut self.holds);
+        let mut told = Vec::new();
+        if let Some(enrolled) = &self.enrolled {
+            for carry in enrolled.end() {
+                let (more, teller) = carry.split();
+                holds.extend(more);
+                told.extend(teller);
+            }
+        }
+        (holds, told)
     }
 
     fn end(&mut self, end: End) {
+        if let Some(enrolled) = self.enrolled.take() {
+            for carry in enrolled.end() {
+                carry.end(end);
+            }
+        }
         let holds = std::mem::take(&mut self.holds);
         if holds.is_empty() {
             return;
@@ -118,11 +158,8 @@ impl Held {
         for hold in &holds {
             hold.end(end);
         }
-        if let Some(Told { store, call }) = self.told.take() {
-            match end {
-                End::GivenBack => store.give_back(call),
-                End::Spent => store.spend_hold(call),
-            }
+        if let Some(told) = self.told.take() {
+            told.end(end);
         }
     }
 }
@@ -135,7 +172,7 @@ impl Drop for Held {
 
 /// What becomes of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     GivenBack,
     Spent,
 }

@@ -12,7 +12,7 @@ use super::book::{Budgets, Spent};
 use super::budget::Budget;
 use super::counter::{Position, bucket_of, widths};
 use super::counters::{InForce, Slot};
-use super::hold::Reservation;
+use super::hold::{HoldAt, Reservation};
 use super::period::{MS_PER_MINUTE, Period};
 use super::refused::Refused;
 use crate::domain::{
@@ -39,6 +39,7 @@ impl Bid {
     /// The store has taken what the call wants: where its counters stand now, in the order of the
     /// wants.
     pub fn taken(self, positions: &[SharedPosition]) -> Reservation {
+        self.decide();
         let mut taking = Taking::of(self.parts.len());
         for (part, now) in self.parts.iter().zip(positions) {
             let amount = part.amount.unwrap_or_default();
@@ -70,6 +71,21 @@ impl Part {
         let mut state = self.slot.lock();
         state.counter.adopt(calendar, at, now.spent, now.held);
         state.counter.position(calendar, at)
+    }
+}
+
+impl HoldAt {
+    /// What the store is told of it.
+    pub(super) fn want(&self) -> SharedWant {
+        let budget = &self.of.budget;
+        let place = Place::of(budget, self.at);
+        SharedWant {
+            counter: place.counter(Arc::clone(&self.slot.subject)),
+            oldest: place.oldest,
+            limit: budget.limit_at(self.at),
+            amount: self.amount,
+            blocks: budget.blocks(),
+        }
     }
 }
 

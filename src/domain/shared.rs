@@ -70,6 +70,9 @@ pub struct SharedBook {
 
 /// Who is told what became of a hold that replicas share.
 pub trait SharedHolds: Debug + Send + Sync {
+    /// That is held, though the store may not know.
+    fn hold(&self, call: CallId, wants: &[SharedWant]);
+
     /// Nothing was sent: nothing was spent.
     fn give_back(&self, call: CallId);
 

@@ -28,8 +28,8 @@ impl From<Box<Refused>> for NotReserved {
 }
 
 impl Service {
-    /// Holds the most that the call can cost with every budget that applies to it; `None` where
-    /// none does.
+    /// Holds the most that the call can cost with every budget that applies to it, and with those
+    /// that come while it is in flight; `None` where there is none at all.
     pub(super) async fn reserve(
         &self,
         world: &World,
@@ -42,10 +42,6 @@ impl Service {
         }
         let label = call.model.as_ref().map(ModelRef::label);
         let subject = subject(call, label.as_deref());
-        let applying = budgets.applying(&subject, call.opened_at);
-        if applying.is_empty() {
-            return Ok(None);
-        }
         let (model, windows) = (call.model.as_ref(), &world.windows);
         let asked = || asking.tokens(call);
         let bound = call_bound(call.operation, model, asking.body, windows, asked);
@@ -55,7 +51,7 @@ impl Service {
         };
         // Budgets that bound a call in the same way, as most do, ask once.
         let mut known: Vec<(InputBound, Reserve, Option<Usd>)> = Vec::new();
-        let most = |input, reserve| {
+        let mut most = |input, reserve| {
             let asked = |one: &&(InputBound, Reserve, _)| (one.0, one.1) == (input, reserve);
             if let Some((.., amount)) = known.iter().find(asked) {
                 return *amount;
@@ -65,7 +61,11 @@ impl Service {
             known.push((input, reserve, amount));
             amount
         };
-        let bid = applying.bid(most);
+        // Before it is looked which apply: those that come from now on know of the call.
+        let dearest = most(InputBound::Proven, Reserve::Max);
+        let enrolled = budgets.enroll(&subject, call.opened_at, dearest);
+        let applying = budgets.applying(&subject, call.opened_at);
+        let bid = applying.of(enrolled).bid(most);
         let reservation = match &self.gates.replicas {
             Some(store) if !bid.is_unknown() => {
                 // In a box: calls of a process without a store do not carry it.

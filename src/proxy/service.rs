@@ -346,7 +346,8 @@ impl Service {
                 return Err(Refusal::from(&error).of(&tenant));
             }
         };
-        call.reserved = reservation.as_ref().map(Reservation::amount);
+        let holding = reservation.as_ref().filter(|held| !held.is_empty());
+        call.reserved = holding.map(Reservation::amount);
         let said = Said {
             call_id,
             remaining: reservation.as_ref().and_then(|held| held.remaining),

@@ -311,7 +311,7 @@ impl Settler {
 
     fn entry(&mut self, settlement: Settlement) -> (Entry, Beside) {
         let Settlement {
-            call,
+            mut call,
             ticket,
             catalogue,
             outcome,
@@ -322,6 +322,8 @@ impl Settler {
             held,
         } = settlement;
         self.learn_or_estimate(&call, &answer, &mut reading);
+        let taken_over = held.as_ref().and_then(Held::taken_over);
+        call.reserved = call.reserved.max(taken_over);
         let end = EntryEnd {
             outcome,
             answer,
@@ -550,7 +552,7 @@ fn settle_budgets(budgets: &Budgets, replicas: Option<&Store>, held: Option<Held
     }
     let model = entry.model.as_ref().map(ModelRef::label);
     let spent = of_entry(entry, model.as_deref());
-    budgets.settle(held, &spent);
+    let _told_after = budgets.settle(held, &spent);
     if let Some(store) = replicas {
         let counters = budgets.shared_counters(&spent.subject, spent.at);
         store.settle(entry.call_id, counters, spent.amount);

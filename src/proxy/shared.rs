@@ -17,6 +17,9 @@ pub(super) async fn reserve_shared(
     call: CallId,
 ) -> Result<Reservation, NotReserved> {
     let wants = bid.wants();
+    if wants.is_empty() {
+        return Ok(told(bid.reserve(Room::Whole)?, store, call));
+    }
     match store.reserve(call, &wants).await {
         Ok(Answer::Taken(positions)) => {
             let reservation = bid.taken(&positions);

@@ -198,12 +198,6 @@ impl Store {
         Err(inner.outage())
     }
 
-    /// A call holds that, though the store may not know: it is told when it answers.
-    pub fn hold(&self, call: CallId, wants: &[SharedWant]) {
-        self.inner.ops().hold(call, wants);
-        self.inner.work.notify_one();
-    }
-
     /// What a call cost, once its entry is in the ledger.
     pub fn settle(&self, call: CallId, counters: Vec<SharedCounter>, amount: Usd) {
         self.inner.ops().settle(call, counters, amount);
@@ -297,6 +291,11 @@ impl Store {
 }
 
 impl SharedHolds for Store {
+    fn hold(&self, call: CallId, wants: &[SharedWant]) {
+        self.inner.ops().hold(call, wants);
+        self.inner.work.notify_one();
+    }
+
     fn give_back(&self, call: CallId) {
         self.inner.ops().give_back(call);
         self.inner.work.notify_one();

@@ -45,7 +45,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             session: None,
         };
         let begun = Instant::now();
-        let bid = budgets.applying(&subject, now).bid(|_, _| Some(most));
+        let enrolled = budgets.enroll(&subject, now, Some(most));
+        let applying = budgets.applying(&subject, now).of(enrolled);
+        let bid = applying.bid(|_, _| Some(most));
         let held = bid.reserve(Room::Whole);
         let reserved = begun.elapsed();
         let held = held.ok().context("there is room")?;

@@ -159,7 +159,9 @@ async fn reserve(store: &Store, budgets: &Budgets, tenant: &TenantId) -> anyhow:
     let most: Usd = "0.0215".parse()?;
     let call = CallId::generate(now);
     let begun = Instant::now();
-    let bid = budgets.applying(&subject, now).bid(|_, _| Some(most));
+    let enrolled = budgets.enroll(&subject, now, Some(most));
+    let applying = budgets.applying(&subject, now).of(enrolled);
+    let bid = applying.bid(|_, _| Some(most));
     let answer = store.reserve(call, &bid.wants()).await;
     let Ok(Answer::Taken(positions)) = answer else {
         anyhow::bail!("{answer:?} instead of room");

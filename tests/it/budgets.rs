@@ -2,12 +2,14 @@
 //! unknown stays held, and a restart forgets nothing.
 
 use std::sync::Mutex;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bedrock_meter::budgets::Budget;
 use tempfile::TempDir;
 
-use crate::support::{Proxy, Request, Upstream, body_of, wait_for};
+use crate::support::{
+    Proxy, Request, Upstream, body_of, chunked, converse_stream, ok_stream, wait_for,
+};
 
 /// A thousand input tokens: 0.003 dollars in the catalogue below.
 const USAGE: &str = r#"{"output":{},"stopReason":"end_turn","usage":{"inputTokens":1000,"outputTokens":0,"totalTokens":1000}}"#;
@@ -230,6 +232,70 @@ fn a_reload_changes_limits_and_keeps_what_was_spent() {
     wait_for("no budget", || {
         (client.call(&call(1_000)).status == 200).then_some(())
     });
+}
+
+/// An upstream that begins each stream, says so, and goes on when it is told to.
+fn slow_streams() -> (Upstream, Receiver<()>, SyncSender<()>) {
+    let (reached, waiting) = sync_channel(2);
+    let (go, going) = sync_channel::<()>(2);
+    let going = Mutex::new(going);
+    let upstream = Upstream::start(move |mut connection| {
+        connection.request().unwrap();
+        let frames = converse_stream();
+        connection.write(&ok_stream());
+        connection.write(format!("{:x}\r\n", frames[0].len()).as_bytes());
+        connection.write(&frames[0]);
+        connection.write(b"\r\n");
+        if reached.send(()).is_err() || going.lock().unwrap().recv().is_err() {
+            return;
+        }
+        let rest = frames[1..].concat();
+        connection.write(&chunked(&rest, rest.len()));
+    });
+    (upstream, waiting, go)
+}
+
+#[test]
+fn a_budget_that_a_reload_brings_holds_the_streams_in_flight() {
+    let (upstream, waiting, go) = slow_streams();
+    let sales = "[budgets.sales]\ntenant = \"sales\"\nlimit_usd = \"9\"\naction = \"block\"\n";
+    let (proxy, _files) = proxy(&upstream, sales);
+    let stream = |max_tokens| {
+        let converse = String::from_utf8(call(max_tokens).bytes()).unwrap();
+        converse.replace("/converse ", "/converse-stream ")
+    };
+    let [mut first, mut second, mut third] = [(); 3].map(|()| proxy.client());
+    for client in [&mut first, &mut second] {
+        client.send(stream(1_000).as_bytes());
+        waiting.recv().unwrap();
+    }
+    // No budget applies to them. The new one has room for two and a half.
+    let held = 2 * most(&call(1_000), 1_000);
+    let news = "[budgets.search]\ntenant = \"search\"\nlimit_usd = \"0.054\"\naction = \"block\"";
+    let both = [sales, news].concat();
+    assert!(proxy.reload(|settings| settings.budgets = table(&both)));
+    wait_for("the new budget", || {
+        let held = proxy.metric("bedrock_meter_budget_reserved_usd");
+        (held > 0.0).then_some(())
+    });
+    third.send(stream(1_000).as_bytes());
+    let refused = third.answer();
+    let body = String::from_utf8(refused.body).unwrap();
+    assert_eq!(refused.status, 400, "{body}");
+    let said = format!("limit $0.054 a month, spent $0, held for calls in flight $0.0{held},");
+    assert!(body.contains(&said), "{body} {said}");
+    for client in [&mut first, &mut second] {
+        go.send(()).unwrap();
+        assert_eq!(client.answer().status, 200);
+    }
+    // Each cost 25 tokens at 3 dollars a million and 12 at 15, and nothing is held any more.
+    proxy.settled(3);
+    let refused = third.call(&call(4_000));
+    let body = String::from_utf8(refused.body).unwrap();
+    assert!(
+        body.contains("spent $0.00051, held for calls in flight $0,"),
+        "{body}"
+    );
 }
 
 #[test]

@@ -22,7 +22,7 @@ import threading
 import time
 import unittest
 
-from harness import ROOT, Proxy, Workspace, run
+from harness import ROOT, Proxy, Workspace, configuration, run
 from suite_budgets import call, counted
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -237,6 +237,31 @@ class SharedBudgets(Shared):
         self.assertTrue(wait_for(is_spent))
         self.assertIn("budget_lease_expired", alive.text())
         thread.join(30)
+
+    def test_a_budget_that_a_reload_brings_holds_what_is_in_flight_for_both_replicas(self):
+        sales = {"tenant": "sales", "limit_usd": "1", "action": "block"}
+        busy, idle = self.replicas(budgets__sales=sales)
+        # No budget applies to it.
+        slow = threading.Thread(target=call, args=(busy, "team", 2_000, "input=10,output=10,delay-head-ms=20000"), daemon=True)
+        slow.start()
+        self.assertTrue(wait_for(lambda: busy.metric("bedrock_meter_in_flight_requests") == 1))
+        store = {"redis_url": self.redis.url, "deployment": "test", "replicas": 2} | PATIENT
+        changes = {"budget_store": store, "budgets__sales": sales,
+                   "budgets__all": {"limit_usd": "0.1", "action": "block"}}
+        for proxy in (busy, idle):
+            proxy.config.write_text(configuration(proxy.ledger, self.upstream, changes))
+            proxy.process.send_signal(signal.SIGHUP)
+            self.assertTrue(wait_for(lambda: proxy.metric("bedrock_meter_budget_limit_usd", budget="all") == 0.1))
+        # 2,000 tokens of output hold some 7 cents: no second call of them fits, wherever it comes.
+        for proxy in (idle, busy):
+            said = call(proxy, "team", 2_000)
+            self.assertEqual(400, said[0], said)
+            self.assertIn(b"spent $0, held for calls in flight $0.07", said[2])
+        slow.join(30)
+        (entry,) = busy.wait_for_entries(1, 30, outcome="success")
+        self.assertGreater(entry["reserved_microusd"], 70_000)
+        sums = f"spent ${counted(entry).normalize()}, held for calls in flight $0,".encode()
+        self.assertTrue(wait_for(lambda: sums in call(idle, "team", 4_000)[2]))
 
     def test_what_redis_forgets_comes_back_from_ledgers_and_calls_in_flight(self):
         proxies = self.replicas(budgets__all={"limit_usd": "0.15", "action": "block"})

@@ -464,9 +464,9 @@ fn share(tenant: &str, amount: u64) -> SharedRate {
 /// How long each want would wait, in seconds.
 fn waits(timed: &Timed, at_seconds: i64, wants: &[SharedRate]) -> Vec<Option<u64>> {
     timed.at(1000 * at_seconds);
-    let answers = timed.take(wants);
-    let waits = answers.iter().map(|one| one.wait_ms);
-    waits.map(|ms| ms.map(|ms| ms.div_ceil(1000))).collect()
+    let answers = timed.take(wants).into_iter();
+    let seconds = answers.map(|one| one.wait_ms.map(|ms| ms.div_ceil(1000)));
+    seconds.collect()
 }
 
 fn share_of(bucket: &str, tenant: &str, amount: u64) -> SharedRate {

@@ -5,6 +5,8 @@
     reason = "a model counts plainly; small numbers"
 )]
 
+mod reload;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
