@@ -7,6 +7,8 @@
     reason = "a model counts plainly; small numbers"
 )]
 
+mod claims;
+
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -458,88 +460,6 @@ fn share(tenant: &str, amount: u64) -> SharedRate {
             tenant: tenant.into(),
             weight: 1,
         }),
-    }
-}
-
-/// How long each want would wait, in seconds.
-fn waits(timed: &Timed, at_seconds: i64, wants: &[SharedRate]) -> Vec<Option<u64>> {
-    timed.at(1000 * at_seconds);
-    let answers = timed.take(wants).into_iter();
-    let seconds = answers.map(|one| one.wait_ms.map(|ms| ms.div_ceil(1000)));
-    seconds.collect()
-}
-
-fn share_of(bucket: &str, tenant: &str, amount: u64) -> SharedRate {
-    SharedRate {
-        bucket: bucket.into(),
-        ..share(tenant, amount)
-    }
-}
-
-/// What a call has room for, or fits first, is not kept from others while it waits for the rest.
-#[test]
-fn a_tenant_claims_what_it_waits_for_longest_and_nothing_else() {
-    let Some(redis) = Redis::start() else { return };
-    let timed = Timed::new(&redis);
-    let of = |tenant, requests, tokens| {
-        let requests = share_of("requests", tenant, requests);
-        [requests, share_of("tokens", tenant, tokens)]
-    };
-    timed.begin();
-    assert_eq!(waits(&timed, 0, &of("a", 1, 60)), [Some(0), Some(0)]);
-    assert_eq!(waits(&timed, 0, &of("b", 1, 60)), [Some(0), Some(60)]);
-    let all_but_one = share_of("requests", "c", 59);
-    assert_eq!(waits(&timed, 0, &[all_but_one]), [Some(0)], "it had room");
-
-    timed.begin();
-    assert_eq!(waits(&timed, 0, &of("a", 60, 60)), [Some(0), Some(0)]);
-    assert_eq!(waits(&timed, 0, &of("b", 30, 60)), [Some(30), Some(60)]);
-    let paid_since = |bucket| [share_of(bucket, "c", 20)];
-    assert_eq!(
-        waits(&timed, 20, &paid_since("tokens")),
-        [Some(40)],
-        "what is free is left to b, down to what c asks for"
-    );
-    assert_eq!(
-        waits(&timed, 20, &paid_since("requests")),
-        [Some(0)],
-        "it would fit first"
-    );
-}
-
-/// A call that used 240 more than it took: who comes then is told to wait for five minutes. Nobody
-/// keeps room for it as long: the grace of six seconds follows the longest hint, of two minutes.
-#[test]
-fn a_claim_ends_two_minutes_after_it_was_made() {
-    let Some(redis) = Redis::start() else { return };
-    let timed = Timed::new(&redis);
-    timed.begin();
-    timed.at(0);
-    let lot = timed.take(&[share("a", 60)]).remove(0).lot.unwrap();
-    let more = 240;
-    timed.ended(vec![SharedLotEnd {
-        lot,
-        unused: 0,
-        more,
-    }]);
-    assert_eq!(waits(&timed, 0, &[share("b", 60)]), [Some(300)]);
-    assert_eq!(waits(&timed, 241, &[share("c", 1)]), [Some(0)]);
-
-    // One that waits for a minute has its room kept for six seconds more.
-    for (at_seconds, waited) in [(65, 10), (66, 0)] {
-        timed.begin();
-        timed.at(0);
-        let lot = timed.take(&[share("a", 60)]).remove(0).lot.unwrap();
-        assert_eq!(waits(&timed, 0, &[share("b", 60)]), [Some(60)]);
-        let more = at_seconds - 50;
-        let more = u64::try_from(more).unwrap();
-        timed.ended(vec![SharedLotEnd {
-            lot,
-            unused: 0,
-            more,
-        }]);
-        let ten_are_left = waits(&timed, at_seconds, &[share("c", 1)]);
-        assert_eq!(ten_are_left, [Some(waited)], "after {at_seconds} s");
     }
 }
 
