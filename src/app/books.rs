@@ -28,8 +28,8 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Settles what was left open, and tells the store of shared budgets; then sums up: on a thread that may wait, as the ledger may lie
-    /// on a server.
+    /// Settles what was left open, and tells the store of shared budgets; then sums up. On a thread
+    /// that may wait, as the ledger may lie on a server.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.

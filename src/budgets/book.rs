@@ -130,8 +130,9 @@ impl Budgets {
         let mut name = String::with_capacity(Scope::COUNTER_BYTES);
         let applies = |one: &Arc<InForce>| {
             let slot = one.slot(subject, at, &mut name)?;
-            // Over at once, but in the moment in which a new budget takes calls over.
-            one.start.opening.wait();
+            // Over at once, but in the moment in which a new budget takes calls over. Whatever
+            // becomes of that, no call breaks by it.
+            one.start.opening.wait_force();
             Some(Part {
                 of: Arc::clone(one),
                 slot,
