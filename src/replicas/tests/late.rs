@@ -42,6 +42,12 @@ impl Replica {
         let lost = Self::start(settings, &[says("book", BEFORE)]).await;
         let (call, answer) = lost.reserve("book", 1_000, HELD).await;
         assert!(matches!(answer, Answer::Taken(_)));
+        // Not as it still has the right to read the ledger: then others wait for that to end.
+        let link = lost.store.inner.link().unwrap();
+        while !link.begin_late().await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(link.end_late().await.unwrap());
         call
     }
 }
